@@ -1,0 +1,1 @@
+"""Presets: one file each, get_config() -> ConfigDict."""

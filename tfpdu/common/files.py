@@ -1,0 +1,160 @@
+"""Files that are either wholly there or not: written beside, fsynced, renamed."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfpdu.common.errors import UserError
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary sibling to write to; renames it over `path` if the block ends well.
+
+    The sibling keeps the suffixes of `path`, since Keras and NumPy choose a format by them.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suffix = "".join(path.suffixes)
+    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes UTF-8 text atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes JSON atomically: keys in the order given, NumPy numbers as numbers, NaN and infinity as null."""
+    write_text(path, json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Reads JSON; a file that is missing or broken is the user's error, named."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from None
+
+
+def write_npz(path: str | os.PathLike[str], **arrays: np.ndarray) -> None:
+    """Writes a compressed .npz atomically, with fixed bytes for fixed arrays (NumPy stamps no time)."""
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Reads an .npz without unpickling anything; a missing or broken file is the user's error."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception as error:  # zipfile, zlib and NumPy raise many kinds for a damaged file
+        raise UserError(f"{path}: not a readable .npz file ({error})") from None
+
+
+def save_weights(model: Any, path: str | os.PathLike[str]) -> None:
+    """Saves a Keras model's `.weights.h5` atomically."""
+    with replacing(path) as temporary:
+        model.save_weights(temporary, overwrite=True)
+
+
+def append_json_line(path: str | os.PathLike[str], value: Any) -> None:
+    """Appends one JSON object as a line, fsynced; first drops a torn last line that a killed process left."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab+") as file:
+        size = file.seek(0, io.SEEK_END)
+        if size:
+            file.seek(size - 1)
+            if file.read(1) != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(json.dumps(_plain(value), ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_json_lines(path: str | os.PathLike[str]) -> list[Any]:
+    """Reads all whole lines; a missing file is an empty list, a torn last line is left out."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    text = path.read_bytes()
+    return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines() if line]
+
+
+def array_hash(*arrays: np.ndarray) -> str:
+    """SHA-256 over dtype, shape and bytes of the arrays, as 64 hex digits."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        array = np.ascontiguousarray(array)
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(array.tobytes() if array.dtype.kind != "O" else repr(array.tolist()).encode())
+    return digest.hexdigest()
+
+
+def weights_hash(model: Any) -> str:
+    """SHA-256 over all variables of a Keras model, in order."""
+    return array_hash(*[np.asarray(value) for value in model.get_weights()])
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's bytes, as 64 hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """JSON-ready copy: NumPy scalars and arrays as numbers and lists, non-finite floats as None."""
+    converters: list[tuple[Any, Callable[[Any], Any]]] = [
+        (dict, lambda v: {str(key): _plain(item) for key, item in v.items()}),
+        ((list, tuple, np.ndarray), lambda v: [_plain(item) for item in v]),
+        ((bool, np.bool_), bool),
+        ((int, np.integer), int),
+        ((float, np.floating), lambda v: float(v) if np.isfinite(v) else None),
+        (os.PathLike, str),
+    ]
+    for kinds, convert in converters:
+        if isinstance(value, kinds):
+            return convert(value)
+    return value
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_directory(path: Path) -> None:
+    with contextlib.suppress(OSError):  # some file systems cannot fsync a directory
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

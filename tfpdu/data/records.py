@@ -1,0 +1,136 @@
+"""The in-memory table that every stage takes and returns."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfpdu.common.errors import UserError
+from tfpdu.common.validation import did_you_mean
+
+UNKNOWN = -1  # the code of an attribute value that nobody knows
+
+
+@dataclasses.dataclass(frozen=True)
+class AttributeSpec:
+    """A categorical attribute: its name and the name of each value; code v stands for `values[v]`."""
+
+    name: str
+    values: tuple[str, ...]
+
+    @property
+    def cardinality(self) -> int:
+        """How many values the attribute has."""
+        return len(self.values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """An image data set, immutable. n rows, images of h x w x c, j attributes.
+
+    Attributes:
+      images: uint8[n, h, w, c].
+      labels: int32[n], codes into `label_names`.
+      attributes: int8[n, j], codes into `specs[j].values`; -1 is unknown.
+      ids: unique strings [n], stable across runs.
+      origin: int8[n]; 0 is an original, t + 1 was made for iteration t (iteration 0 adds rows too).
+      specs: one `AttributeSpec` per attribute column.
+      label_names: the name of each class.
+      subjects: strings [n] (the person; empty where unknown) or None.
+      generator: strings [n]: the id of the generator that made the row, empty for an original.
+      realised: int8[n, j]: the attributes as an independent judge sees them, or None.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    attributes: np.ndarray
+    ids: np.ndarray
+    origin: np.ndarray
+    specs: tuple[AttributeSpec, ...]
+    label_names: tuple[str, ...]
+    subjects: np.ndarray | None = None
+    generator: np.ndarray | None = None
+    realised: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.labels)
+        for field in ("images", "attributes", "ids", "origin", "subjects", "generator", "realised"):
+            column = getattr(self, field)
+            if column is not None and len(column) != n:
+                raise UserError(f"records: {field} has {len(column)} rows, labels have {n}")
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise UserError(f"records: images must be uint8[n,h,w,c], got {self.images.dtype}{list(self.images.shape)}")
+        if self.attributes.ndim != 2 or self.attributes.shape[1] != len(self.specs):
+            raise UserError(f"records: {len(self.specs)} attributes named, table has shape {self.attributes.shape}")
+        if len(np.unique(self.ids)) != n:
+            values, counts = np.unique(self.ids, return_counts=True)
+            raise UserError(f"records: id {values[counts > 1][0]!r} occurs more than once")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.label_names)
+
+    @property
+    def is_original(self) -> np.ndarray:
+        """bool[n]: rows that are originals."""
+        return self.origin == 0
+
+    def column(self, name: str) -> np.ndarray:
+        """The codes of one variable, int64[n]: an attribute's name, or 'label'."""
+        if name == "label":
+            return self.labels.astype(np.int64)
+        return self.attributes[:, self._index(name)].astype(np.int64)
+
+    def spec(self, name: str) -> AttributeSpec:
+        """The spec of one variable: an attribute's name, or 'label'."""
+        return AttributeSpec("label", self.label_names) if name == "label" else self.specs[self._index(name)]
+
+    def take(self, rows: np.ndarray) -> "Records":
+        """The rows chosen by an index or boolean array, in that order."""
+        rows = np.asarray(rows)
+        columns = {field: getattr(self, field) for field in _COLUMNS}
+        return dataclasses.replace(self, **{f: None if c is None else c[rows] for f, c in columns.items()})
+
+    def rows_of(self, ids: Sequence[str]) -> np.ndarray:
+        """Row numbers of the ids, int64[m]; an unknown id raises."""
+        where = {row_id: row for row, row_id in enumerate(self.ids.tolist())}
+        try:
+            return np.array([where[str(row_id)] for row_id in ids], np.int64)
+        except KeyError as error:
+            raise UserError(f"unknown id {error.args[0]!r}") from None
+
+    def without(self, ids: Sequence[str]) -> "Records":
+        """All rows but those with these ids."""
+        return self.take(~np.isin(self.ids, np.asarray(list(ids), dtype=str)))
+
+    def _index(self, name: str) -> int:
+        names = [spec.name for spec in self.specs]
+        if name not in names:
+            raise UserError(f"unknown attribute {name!r}{did_you_mean(name, names)}; known: label, {', '.join(names)}")
+        return names.index(name)
+
+
+_COLUMNS = ("images", "labels", "attributes", "ids", "origin", "subjects", "generator", "realised")
+
+
+def concatenate(parts: Sequence[Records]) -> Records:
+    """Stacks tables with the same specs; a column that one part lacks is filled with its 'unknown'."""
+    first = parts[0]
+    if any(p.specs != first.specs or p.label_names != first.label_names for p in parts):
+        raise UserError("records: tables with different attributes or classes cannot be joined")
+
+    def stack(field: str) -> np.ndarray | None:
+        columns = [getattr(part, field) for part in parts]
+        if all(column is None for column in columns):
+            return None
+        return np.concatenate([_default(p, field) if c is None else c for p, c in zip(parts, columns, strict=True)])
+
+    return dataclasses.replace(first, **{field: stack(field) for field in _COLUMNS})
+
+
+def _default(part: Records, field: str) -> np.ndarray:
+    return part.attributes if field == "realised" else np.full(len(part), "", dtype="<U1")
