@@ -1,0 +1,70 @@
+"""The embedded default: scikit-learn's digits, no network, a few minutes on 2 cores.
+
+Even digits are 80 % of S; the prior wants even and odd alike.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+
+    config.data = ConfigDict()
+    config.data.name = "digits"  # digits | cifar10 | celeb_a | image_folder | npz
+    config.data.directory = ""  # TFDS directory, folder of pictures or .npz file; empty: TFDS_DATA_DIR
+    config.data.table = ""  # image_folder: the CSV
+    config.data.label = ""  # image_folder: its label column
+    config.data.subject = ""  # image_folder: its person column
+    config.data.image_size = 0  # pixels a side; 0 keeps the source's
+    config.data.attributes = ("parity",)
+    config.data.target = ""  # celeb_a: the attribute to classify
+
+    # Disjoint pools: counts, or shares of all rows; "official" is the source's own test partition.
+    config.pools = ConfigDict(
+        dict(private=0.47, non_members_calibration=0.1, non_members_evaluation=0.1, auxiliary=0.15, public=0.0, test=0.18)
+    )
+
+    config.draw = ConfigDict()
+    config.draw.rows = 480  # |S| before Algorithm 1
+    config.draw.attribute = "parity"  # empty: a plain draw
+    config.draw.values = ("even", "odd")
+    config.draw.shares = (0.8, 0.2)  # of the values above; numbers above 1 are counts
+
+    config.prior = ConfigDict()
+    config.prior.kind = "uniform"  # uniform | given | reference
+    config.prior.over = (("parity",),)  # each entry: one variable (a marginal) or several (a joint)
+    config.prior.given = ()  # kind=given: one tuple of probabilities an entry, row-major
+
+    config.augment = ConfigDict()
+    config.augment.method = "diffusion"  # diffusion | none | oversample | undersample | reweigh
+    config.augment.rho = 1e-6  # Algorithm 1 ends at B(S, D) < rho
+    config.augment.smoothing = 0.0
+    config.augment.solver = "exact"  # exact | gradient
+    config.augment.scope = "global"  # global | shard (the paper's letter)
+    config.augment.max_redraws = 3  # of a sample that the judge sees otherwise than requested
+
+    config.generator = ConfigDict()
+    config.generator.lineage = "keep"  # keep (trained on S, as the paper) | public (on the public pool)
+    config.generator.floor = 0.8  # quality gate: the least accuracy as a share of real rows'; 0 switches it off
+    config.generator.gate_rows = 480  # samples that the gate looks at
+
+    config.ensemble = ConfigDict()
+    config.ensemble.shards = 2
+
+    config.views = ConfigDict(dict(count=10, flip=False, shift=1, cutout=0))
+
+    config.loop = ConfigDict()
+    config.loop.iterations = 10  # T: originals are gone after the last one
+    config.loop.capacity = 0.2  # Theorem 1's c: no step may forget more than c * n rows
+
+    config.judge = ConfigDict(dict(epochs=10))
+
+    config.audit = ConfigDict()
+    config.audit.rows = 120  # a role
+    config.audit.full_rows = 170  # at the first, the middle and the last iteration
+    config.audit.protocols = ("holdout", "yu2021")
+    config.audit.tensorflow_privacy = True  # its threshold and trained attacks, where full_rows is used
+
+    config.report = ConfigDict(dict(originals=True))
+    return config

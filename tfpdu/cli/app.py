@@ -1,0 +1,121 @@
+"""What all commands share: the --config flag, presets, exit codes, one-line errors.
+
+Exit 0: done. 2: the user's input is at fault, one line says what. 1: our fault, or the machine's (a full disk).
+130 and 143: stopped by Ctrl-C and SIGTERM at a safe point.
+"""
+
+import errno
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from tfpdu.common.errors import StopRequested, UserError
+from tfpdu.common.interrupt import deferred
+from tfpdu.common.validation import did_you_mean
+
+
+def define_config(default: str = "digits") -> flags.FlagHolder[ConfigDict]:
+    """Defines `--config` (a preset such as cifar10:cpu, or a file) and its `--config.a.b=value` overrides."""
+    return config_flags.DEFINE_config_file(
+        "config",
+        default=resolve_preset(default),
+        help_string="a preset (digits, cifar10:cpu, celeb_a:cpu, ...) or the path of a config file;"
+        " change a value with --config.a.b=value",
+    )
+
+
+def resolve_preset(name: str) -> str:
+    """The config file for `name[:variant]`: a path as it is, or a preset that comes with the package."""
+    stem, colon, variant = name.partition(":")
+    if stem.endswith(".py"):
+        if not Path(stem).is_file():
+            raise UserError(f"--config={name}: no such file")
+        return name
+    folder = _preset_directory()
+    known = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
+    if stem not in known:
+        raise UserError(f"--config={name}: no such preset{did_you_mean(stem, known)}; known: {', '.join(known)}")
+    return f"{folder / stem}.py{colon}{variant}"
+
+
+def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> None:
+    """Runs a command and turns every way to end into an exit code; does not return."""
+    sys.exit(_exit_code(main, list(sys.argv if argv is None else argv)))
+
+
+def _exit_code(main: Callable[[Sequence[str]], None], argv: list[str]) -> int:
+    try:
+        # config_flags looks its overrides up in sys.argv itself.
+        sys.argv = [_with_resolved_preset(word) for word in argv]
+        with deferred():
+            app.run(main, argv=sys.argv, flags_parser=_parse)
+        return 0
+    except SystemExit as end:
+        asked_for_help = any(word.lstrip("-") in ("help", "helpshort", "helpfull") for word in argv)
+        return 0 if asked_for_help else int(end.code or 0)
+    except UserError as error:
+        return _fail(2, str(error))
+    except StopRequested as stop:
+        _fail(0, f"stopped by {stop}; the same command resumes where it was")
+        return 143 if str(stop) == "SIGTERM" else 130
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(1, f"{error.filename or 'disk'}: no space left; free some and run the same command to resume")
+        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+            return _fail(2, f"{error.filename}: {os.strerror(error.errno or 0).lower()}")
+        raise
+
+
+def _fail(code: int, message: str) -> int:
+    print("tfpdu: " + " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+def _with_resolved_preset(word: str) -> str:
+    for dashes in ("--config=", "-config="):
+        if word.startswith(dashes):
+            return dashes + resolve_preset(word.removeprefix(dashes))
+    return word
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Parses flags; what is wrong becomes one line."""
+    try:
+        remaining = flags.FLAGS(list(argv))
+        for name in flags.FLAGS:  # a config file is loaded at parsing, its own errors surface on reading
+            _ = flags.FLAGS[name].value
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        text = str(error.args[0] if error.args else error).strip("'\"").replace("\\n", " ")
+        raise UserError(f"command line: {_override_at_fault(argv, error)}{text}") from None
+    if len(remaining) > 1:
+        raise UserError(f"command line: unexpected argument {remaining[1]!r}")
+    return remaining
+
+
+def _override_at_fault(argv: Sequence[str], error: Exception) -> str:
+    """Which --config.x=y an AttributeError of ml_collections is about."""
+    if not isinstance(error, AttributeError):
+        return ""
+    return next((f"{word}: " for word in argv if word.startswith("--config.") and _last_key(word) in str(error)), "")
+
+
+def _last_key(word: str) -> str:
+    return word.partition("=")[0].rpartition(".")[2]
+
+
+def _preset_directory() -> Path:
+    spec = importlib.util.find_spec("tfpdu_configs")
+    if spec is None or not spec.submodule_search_locations:
+        return Path(__file__).resolve().parents[2] / "configs"
+    return Path(list(spec.submodule_search_locations)[0])
+
+
+def as_dict(config: ConfigDict) -> dict[str, Any]:
+    """The resolved config as plain nested dicts."""
+    return config.to_dict()

@@ -1,0 +1,101 @@
+"""The run directory: the unit of truth. A run that finds one resumes it."""
+
+import contextlib
+import fcntl
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tfpdu.common import files
+from tfpdu.common.errors import UserError
+
+
+class RunDirectory:
+    """A directory that belongs to one configuration.
+
+    Args:
+      path: the directory; made if missing.
+      config: the whole configuration, JSON-ready and nested. It is written at creation.
+
+    Raises:
+      UserError: the directory holds a run of another configuration (the first difference is
+        named), or is no directory, or cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], config: Mapping[str, Any]):
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise UserError(f"--workdir={path}: is a file, expected a directory") from None
+        except PermissionError:
+            raise UserError(f"--workdir={path}: may not be written") from None
+        self._refuse_other(config)
+        if not self.file("config.json").exists():
+            if any(p for p in self.path.iterdir() if p.name != ".lock"):
+                raise UserError(f"--workdir={path}: holds other files and no config.json; name an empty directory")
+            files.write_json(self.file("config.json"), config)
+
+    def file(self, *parts: str) -> Path:
+        """The path of a file in the directory."""
+        return self.path.joinpath(*parts)
+
+    def _refuse_other(self, config: Mapping[str, Any]) -> None:
+        if not self.file("config.json").exists():
+            return
+        then, now = _flat(files.read_json(self.file("config.json"))), _flat(_as_json(config))
+        for key in sorted(then.keys() | now.keys()):
+            if then.get(key) != now.get(key):
+                raise UserError(
+                    f"--workdir={self.path}: made with {key}={then.get(key)!r}, now {key}={now.get(key)!r};"
+                    " use the same configuration to resume, or another directory"
+                )
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the directory for this process; a second run in it is refused, naming the first."""
+        with open(self.file(".lock"), "a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                handle.seek(0)
+                owner = handle.read().strip() or "another process"
+                raise UserError(f"--workdir={self.path}: in use by {owner}") from None
+            handle.truncate(0)
+            handle.write(f"process {os.getpid()} ({Path(sys.argv[0]).name})")
+            handle.flush()
+            yield
+
+    def record(self, event: Mapping[str, Any]) -> None:
+        """Appends an event to `metrics.jsonl` unless one with its `event` and `iteration` is there."""
+        if self.event(event["event"], event.get("iteration")) is None:
+            files.append_json_line(self.file("metrics.jsonl"), dict(event))
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """All events of a kind, in order."""
+        return [e for e in files.read_json_lines(self.file("metrics.jsonl")) if e.get("event") == name]
+
+    def event(self, name: str, iteration: int | None = None) -> dict[str, Any] | None:
+        """The event of a kind (of an iteration), or None."""
+        return next((e for e in self.events(name) if e.get("iteration") == iteration), None)
+
+    def replace_rows(self, name: str, rows: list[dict[str, Any]], **key: Any) -> None:
+        """Rewrites a JSON list file with all rows that match `key` replaced by the new ones."""
+        path = self.file(name)
+        old = files.read_json(path) if path.exists() else []
+        kept = [row for row in old if any(row.get(k) != v for k, v in key.items())]
+        files.write_json(path, kept + rows)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(item) for key, item in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _flat(tree: Any, prefix: str = "config") -> dict[str, Any]:
+    if not isinstance(tree, Mapping):
+        return {prefix: tree}
+    return {path: leaf for key, item in tree.items() for path, leaf in _flat(item, f"{prefix}.{key}").items()}
