@@ -19,9 +19,12 @@ from tfpdu.bias.descent import descend
 from tfpdu.bias.priors import Prior, cells_of, check
 from tfpdu.bias.report import bias_report
 from tfpdu.bias.requests import plan
+from tfpdu.bias.resample import source_of_copy
 from tfpdu.common.errors import UserError
 from tfpdu.common.validation import non_negative, one_of, positive
 from tfpdu.data.records import UNKNOWN, Records, concatenate
+
+__all__ = ["AugmentSettings", "Debiased", "Generate", "Judge", "Replenished", "debias", "replenish", "source_of_copy"]
 
 Generate = Callable[[np.ndarray, np.ndarray, list[str]], np.ndarray]
 Judge = Callable[[np.ndarray], np.ndarray]
@@ -41,6 +44,8 @@ class AugmentSettings:
       max_redraws: how often a sample is drawn again whose judged attributes differ from the requested ones.
       step_size: lambda, the first gradient step's length in logits.
       allow_empty_cells: ask the generator also for cells without a single row.
+      max_growth: refuse a prior that needs more than so many times the rows that are there (a rare cell that
+        should be common, or a slip in the prior).
     """
 
     method: str = "diffusion"
@@ -51,12 +56,13 @@ class AugmentSettings:
     max_redraws: int = 3
     step_size: float = 1.0
     allow_empty_cells: bool = False
+    max_growth: float = 10.0
 
     def __post_init__(self) -> None:
         one_of(("diffusion", "none", "oversample", "undersample", "reweigh"), method=self.method)
         one_of(("exact", "gradient"), solver=self.solver)
         one_of(("global", "shard"), scope=self.scope)
-        positive(rho=self.rho, step_size=self.step_size)
+        positive(rho=self.rho, step_size=self.step_size, max_growth=self.max_growth)
         non_negative(smoothing=self.smoothing, max_redraws=self.max_redraws)
 
 
@@ -240,8 +246,8 @@ def _change(
 def _additions(demand: Demand, settings: AugmentSettings) -> np.ndarray:
     """How many rows of each joint cell G has to make until B(S, D) < rho, int64[cells]."""
     if settings.solver == "gradient":
-        return descend(demand, settings.rho, settings.step_size)
-    return meet(demand, settings.rho)
+        return descend(demand, settings.rho, settings.max_growth, settings.step_size)
+    return meet(demand, settings.rho, settings.max_growth)
 
 
 class _Sampler:

@@ -2,18 +2,29 @@
 
 from tfpdu.bias.additions import least_additions
 from tfpdu.bias.divergence import kl_divergence, smoothed, total_bias
+from tfpdu.bias.eda import CGA, MIMIC, UMDA
+from tfpdu.bias.eda.prior import eda_prior, need_of_cells
 from tfpdu.bias.priors import Constraint, Prior, given_prior, reference_prior, uniform_prior
-from tfpdu.bias.report import bias_report
+from tfpdu.bias.report import as_lines, bias_report
+from tfpdu.bias.resample import source_of_copy, with_copies
 
 __all__ = [
+    "CGA",
+    "MIMIC",
+    "UMDA",
     "Constraint",
     "Prior",
+    "as_lines",
     "bias_report",
+    "eda_prior",
     "given_prior",
     "kl_divergence",
     "least_additions",
+    "need_of_cells",
     "reference_prior",
     "smoothed",
+    "source_of_copy",
     "total_bias",
     "uniform_prior",
+    "with_copies",
 ]

@@ -157,17 +157,29 @@ def allocate(demand: Demand, m: int) -> np.ndarray:
     return added
 
 
-def meet(demand: Demand, rho: float) -> np.ndarray:
+def meet(demand: Demand, rho: float, max_growth: float = math.inf) -> np.ndarray:
     """The least additions with which the table meets the prior and B(S, D) < rho. Returns int64[cells].
 
     The total is the exact real solution rounded up, then one row more at a time while rounding to whole rows
     keeps B at rho or above (7 rows cannot be fair to two values; 8 can).
 
+    Args:
+      demand: the counts and the prior.
+      rho: the threshold on B(S, D), nats.
+      max_growth: the most additions, in multiples of the rows that are there.
+
     Raises:
-      UserError: no additions meet all constraints; or rho is below what whole rows attain, which it names.
+      UserError: no additions meet all constraints; or more than `max_growth` allows; or rho is below what
+        whole rows attain, which it names.
     """
     first = _least_of(demand)
-    rows = max(margin.counts.sum() for margin in demand.margins) + first
+    there = max(margin.counts.sum() for margin in demand.margins)
+    if first > max_growth * there:
+        raise UserError(
+            f"prior: meeting it takes {first} more rows beside {there:g}, over max_growth={max_growth:g} times as many;"
+            " make the prior milder for rare values"
+        )
+    rows = there + first
     best, best_m = math.inf, first
     for m in range(first, first + max(100, int(rows) // 20) + 1):
         added = allocate(demand, m)

@@ -10,7 +10,9 @@ from tfpdu.common.errors import UserError
 from tfpdu.common.validation import positive
 
 
-def descend(demand: Demand, rho: float, step_size: float = 1.0, steps: int = 30) -> np.ndarray:
+def descend(
+    demand: Demand, rho: float, max_growth: float = math.inf, step_size: float = 1.0, steps: int = 30
+) -> np.ndarray:
     """Additions by gradient descent on the logits of Lambda. Returns int64[cells].
 
     Lambda = softmax(Theta) is the distribution over joint cells from which the m added rows are drawn, and
@@ -23,6 +25,7 @@ def descend(demand: Demand, rho: float, step_size: float = 1.0, steps: int = 30)
     Args:
       demand: the counts and the prior.
       rho: the threshold on B(S, D), nats.
+      max_growth: as in `tfpdu.bias.additions.meet`.
       step_size: lambda, the first step's length in logits.
       steps: gradient steps a turn.
 
@@ -32,7 +35,7 @@ def descend(demand: Demand, rho: float, step_size: float = 1.0, steps: int = 30)
     positive(step_size=step_size)
     if demand.bias(np.zeros(len(demand.joint))) < rho:
         return np.zeros(len(demand.joint), np.int64)
-    most = 1.1 * meet(demand, rho).sum() + 100  # whether rho can be reached at all is known beforehand
+    most = 1.1 * meet(demand, rho, max_growth).sum() + 100  # whether rho can be reached at all is known beforehand
     cells = np.flatnonzero(demand.open)
     start = demand.joint[cells] + 1e-3 * max(demand.joint.sum(), 1) / len(cells)
     theta = np.log(start / start.sum())  # Lambda = {P(tau_1), ..., P(tau_j)}

@@ -101,7 +101,7 @@ def cells_of(records: Records, variables: Sequence[str]) -> np.ndarray:
 
 def uniform_prior(records: Records, over: Sequence[Variables]) -> Prior:
     """Every value (of a joint: every cell) equally often; one constraint per entry of `over`."""
-    shapes = [_shape(records, variables) for variables in over]
+    shapes = [shape_of(records, variables) for variables in over]
     return _checked(records, over, [np.full(shape, 1 / np.prod(shape)) for shape in shapes])
 
 
@@ -114,10 +114,10 @@ def given_prior(records: Records, over: Sequence[Variables], given: Sequence[Seq
         raise UserError(f"prior: {len(given)} lists of probabilities for {len(over)} constraints")
     tables = []
     for variables, values in zip(over, given, strict=True):
-        shape, D = _shape(records, variables), np.asarray(values, np.float64)
+        shape, D = shape_of(records, variables), np.asarray(values, np.float64)
         if D.size != np.prod(shape):
             expected = " x ".join(map(str, shape))
-            raise UserError(f"prior of {' x '.join(_names(variables))}: expected {expected} numbers, got {D.size}")
+            raise UserError(f"prior of {' x '.join(names_of(variables))}: expected {expected} numbers, got {D.size}")
         tables.append(D.reshape(shape))
     return _checked(records, over, tables)
 
@@ -125,11 +125,11 @@ def given_prior(records: Records, over: Sequence[Variables], given: Sequence[Seq
 def reference_prior(records: Records, over: Sequence[Variables], reference: Records, smoothing: float = 0.0) -> Prior:
     """The distribution of another table (a census, an auxiliary pool), with `smoothing` pseudo-rows a cell."""
     tables = []
-    for names in map(_names, over):
+    for names in map(names_of, over):
         for variable in names:
             if reference.spec(variable).values != records.spec(variable).values:
                 raise UserError(f"prior of {' x '.join(names)}: {variable!r} has other values in the reference table")
-        shape = _shape(reference, names)
+        shape = shape_of(reference, names)
         cells = cells_of(reference, names)
         counts = np.bincount(cells[cells >= 0], minlength=int(np.prod(shape)))
         tables.append(smoothed(counts, smoothing).reshape(shape))
@@ -166,14 +166,16 @@ def check(prior: Prior, records: Records, allow_empty_cells: bool = False) -> No
 
 
 def _checked(records: Records, over: Sequence[Variables], tables: Sequence[np.ndarray]) -> Prior:
-    prior = Prior(tuple(Constraint(_names(names), D) for names, D in zip(over, tables, strict=True)))
+    prior = Prior(tuple(Constraint(names_of(names), D) for names, D in zip(over, tables, strict=True)))
     check(prior, records, allow_empty_cells=True)
     return prior
 
 
-def _names(variables: Variables) -> tuple[str, ...]:
+def names_of(variables: Variables) -> tuple[str, ...]:
+    """One entry as a tuple of variable names."""
     return (variables,) if isinstance(variables, str) else tuple(variables)
 
 
-def _shape(records: Records, variables: Variables) -> list[int]:
-    return [records.spec(variable).cardinality for variable in _names(variables)]
+def shape_of(records: Records, variables: Variables) -> list[int]:
+    """The number of values of each variable of one entry."""
+    return [records.spec(variable).cardinality for variable in names_of(variables)]
