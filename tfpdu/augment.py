@@ -19,12 +19,12 @@ from tfpdu.bias.descent import descend
 from tfpdu.bias.priors import Prior, cells_of, check
 from tfpdu.bias.report import bias_report
 from tfpdu.bias.requests import plan
-from tfpdu.bias.resample import source_of_copy
+from tfpdu.bias.resample import source_id
 from tfpdu.common.errors import UserError
 from tfpdu.common.validation import non_negative, one_of, positive
 from tfpdu.data.records import UNKNOWN, Records, concatenate
 
-__all__ = ["AugmentSettings", "Debiased", "Generate", "Judge", "Replenished", "debias", "replenish", "source_of_copy"]
+__all__ = ["AugmentSettings", "Debiased", "Generate", "Judge", "Replenished", "debias", "replenish", "source_id"]
 
 Generate = Callable[[np.ndarray, np.ndarray, list[str]], np.ndarray]
 Judge = Callable[[np.ndarray], np.ndarray]

@@ -6,7 +6,7 @@ from tfpdu.bias.eda import CGA, MIMIC, UMDA
 from tfpdu.bias.eda.prior import eda_prior, need_of_cells
 from tfpdu.bias.priors import Constraint, Prior, given_prior, reference_prior, uniform_prior
 from tfpdu.bias.report import as_lines, bias_report
-from tfpdu.bias.resample import source_of_copy, with_copies
+from tfpdu.bias.resample import source_id, with_copies
 
 __all__ = [
     "CGA",
@@ -23,7 +23,7 @@ __all__ = [
     "need_of_cells",
     "reference_prior",
     "smoothed",
-    "source_of_copy",
+    "source_id",
     "total_bias",
     "uniform_prior",
     "with_copies",

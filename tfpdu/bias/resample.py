@@ -20,15 +20,15 @@ def copy_id(iteration: int, number: int, source: str) -> str:
     return f"{_COPY}{iteration:02d}/{number:06d}/{source}"
 
 
-def source_of_copy(row_id: str) -> str:
+def source_id(row_id: str) -> str:
     """The id of the row that a copy was made from; any other id is its own source."""
     return row_id.split("/", 3)[3] if row_id.startswith(_COPY) else row_id
 
 
 def with_copies(records: Records, ids: list[str]) -> list[str]:
     """The ids and those of all their copies in the table: what has to be unlearned together."""
-    sources = {source_of_copy(row_id) for row_id in ids}
-    return [row_id for row_id in records.ids.tolist() if source_of_copy(row_id) in sources]
+    sources = {source_id(row_id) for row_id in ids}
+    return [row_id for row_id in records.ids.tolist() if source_id(row_id) in sources]
 
 
 def rows_to_copy(records: Records, prior: Prior, additions: np.ndarray, seed: int, iteration: int) -> np.ndarray:
