@@ -1,0 +1,275 @@
+"""The generator: train it, load it, ask it for images of given classes and attributes."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfpdu.common import Progress, UserError
+from tfpdu.common.files import array_hash, file_hash, read_json, save_weights, write_json
+from tfpdu.common.interrupt import safe_point
+from tfpdu.common.seeds import stable_hash
+from tfpdu.common.validation import did_you_mean, non_negative
+from tfpdu.data.records import UNKNOWN, AttributeSpec, Records
+from tfpdu.diffusion.batches import Batches
+from tfpdu.diffusion.compiled import compiled
+from tfpdu.diffusion.guidance import guided
+from tfpdu.diffusion.network import Architecture, build_network
+from tfpdu.diffusion.preconditioning import denoise
+from tfpdu.diffusion.sampler import Sampler, integrate, keyed_noise, sigma_schedule
+from tfpdu.diffusion.settings import GeneratorSettings
+from tfpdu.diffusion.training import Training
+
+CARD, WEIGHTS, CHECKPOINT = "generator.json", "ema.weights.h5", "checkpoint.npz"
+
+
+class Generator:
+    """A trained denoiser with its sampler, for one image shape, set of classes and list of attributes.
+
+    Make one with `fit_generator` or `load_generator`.
+
+    Attributes:
+      card: what is known of it: id, data, images seen, seconds, loss, settings, merged cells.
+      settings: of training and sampling.
+      specs: the attributes it can be asked for, in the order of the columns.
+      label_names: the classes it can be asked for.
+      row_ids: strings: the ids of its training rows.
+      network: the Keras model F with the averaged weights.
+    """
+
+    def __init__(self, network: keras.Model, card: dict[str, Any]):
+        self.network, self.card = network, card
+        self.settings = GeneratorSettings(**card["settings"])
+        self.specs = tuple(AttributeSpec(name, tuple(values)) for name, values in card["attributes"])
+        self.label_names = tuple(card["label_names"])
+        self.row_ids = tuple(card["row_ids"])
+        self.shape = tuple(card["image_shape"])
+        sigma_data = self.settings.sigma_data
+        self._denoise = compiled(
+            lambda z, sigma, labels, attributes: denoise(
+                network, z, sigma, labels, attributes, sigma_data, training=False
+            )
+        )
+
+    @property
+    def id(self) -> str:
+        """16 hex digits: a hash of training rows, settings and seed."""
+        return str(self.card["id"])
+
+    def sample(
+        self, labels: np.ndarray, attributes: np.ndarray, keys: Sequence[str], guidance: float | None = None
+    ) -> np.ndarray:
+        """Makes one image per key. Image i depends on the generator, labels[i], attributes[i] and keys[i] alone.
+
+        Args:
+          labels: int[m]; -1 asks for any class.
+          attributes: int[m, j], codes into `specs`; -1 asks for any value.
+          keys: m strings.
+          guidance: g, see `tfpdu.diffusion.guidance`; None takes the settings' own.
+
+        Returns:
+          uint8[m, h, w, c].
+
+        Raises:
+          UserError: no image asked for, a class or value the generator does not know, or lengths that differ.
+          StopRequested: a signal arrived.
+        """
+        labels, attributes = self._checked(labels, attributes, keys)
+        scale = self.settings.guidance if guidance is None else guidance
+        non_negative(guidance=scale)
+        if scale != 1 and not self.settings.drop_all:
+            raise UserError(f"guidance: {scale} needs a generator trained with drop_all above 0")
+        images = np.empty((len(keys), *self.shape), np.uint8)
+        size = self.settings.sample_batch
+        with Progress("samples", len(keys), "images") as progress:
+            for start in range(0, len(keys), size):
+                safe_point()
+                part = slice(start, start + size)
+                images[part] = self._batch(labels[part], attributes[part], keys[part], scale)
+                progress.advance(len(images[part]))
+        return images
+
+    def for_specs(
+        self, specs: Sequence[AttributeSpec]
+    ) -> Callable[[np.ndarray, np.ndarray, Sequence[str]], np.ndarray]:
+        """A `sample` whose attribute columns are those of `specs`; attributes that only the generator has stay open.
+
+        Raises:
+          UserError: an attribute the generator was not trained on, or one with other values.
+        """
+        known = [spec.name for spec in self.specs]
+        for spec in specs:
+            if spec.name not in known:
+                raise UserError(
+                    f"generator: it was not trained on attribute {spec.name!r}{did_you_mean(spec.name, known)}; "
+                    f"it knows: {', '.join(known) or 'no attributes'}"
+                )
+            if spec not in self.specs:
+                raise UserError(f"generator: attribute {spec.name!r} has other values than it was trained on")
+        columns = [known.index(spec.name) for spec in specs]
+
+        def sample(labels: np.ndarray, attributes: np.ndarray, keys: Sequence[str]) -> np.ndarray:
+            wanted = np.full((len(labels), len(known)), UNKNOWN, np.int32)
+            wanted[:, columns] = attributes
+            return self.sample(labels, wanted, keys)
+
+        return sample
+
+    def _batch(self, labels: np.ndarray, attributes: np.ndarray, keys: Sequence[str], scale: float) -> np.ndarray:
+        """One batch, filled up to the fixed size: the same kernels run whatever is asked for."""
+        s, m = self.settings, len(keys)
+        gap = s.sample_batch - m
+        noise = np.concatenate([keyed_noise(keys, self.shape, self.card["seed"]), np.zeros((gap, *self.shape))])
+        labels = np.concatenate([labels, np.full(gap, UNKNOWN, np.int32)])
+        attributes = np.concatenate([attributes, np.full((gap, attributes.shape[1]), UNKNOWN, np.int32)])
+        sigmas = sigma_schedule(s.steps, s.sigma_min, s.sigma_max, s.rho)
+        clean = integrate(guided(self._evaluate, labels, attributes, scale), noise, sigmas, Sampler(s.sampler))
+        return np.rint(np.clip((clean[:m] + 1) * 127.5, 0, 255)).astype(np.uint8)
+
+    def _evaluate(self, z: np.ndarray, sigma: float, labels: np.ndarray, attributes: np.ndarray) -> np.ndarray:
+        level = np.full(len(z), sigma, np.float32)
+        tensors = (keras.ops.convert_to_tensor(a) for a in (z.astype(np.float32), level, labels, attributes))
+        return keras.ops.convert_to_numpy(self._denoise(*tensors)).astype(np.float64)
+
+    def _checked(
+        self, labels: np.ndarray, attributes: np.ndarray, keys: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        labels, attributes = np.asarray(labels, np.int32), np.asarray(attributes, np.int32)
+        if not len(keys):
+            raise UserError("generator: asked for zero images")
+        if labels.shape != (len(keys),) or attributes.shape != (len(keys), len(self.specs)):
+            raise UserError(
+                f"generator: {len(keys)} keys, but labels of shape {list(labels.shape)} and attributes of shape "
+                f"{list(attributes.shape)}; it knows {len(self.specs)} attributes"
+            )
+        columns = [("label", labels, len(self.label_names))]
+        columns += [(spec.name, attributes[:, j], spec.cardinality) for j, spec in enumerate(self.specs)]
+        for name, codes, values in columns:
+            wrong = (codes < UNKNOWN) | (codes >= values)
+            if wrong.any():
+                raise UserError(f"generator: {name} {codes[wrong][0]} is unknown to it; it has {values} values")
+        return labels, attributes
+
+
+def fit_generator(records: Records, settings: GeneratorSettings, directory: str | Path, seed: int) -> Generator:
+    """Trains a generator, or resumes one, or loads the finished one that `directory` holds.
+
+    Args:
+      records: training rows; their attributes become conditions.
+      settings: see `GeneratorSettings`.
+      directory: gets `generator.json` (the card), `ema.weights.h5` and, until training ends, `checkpoint.npz`.
+      seed: of weights, batches, noise and samples.
+
+    Raises:
+      UserError: too few rows, images that do not fit the network, a directory that holds another generator, or
+        training that diverged.
+      StopRequested: a signal arrived; calling again goes on from there.
+    """
+    directory = Path(directory)
+    if len(records) < max(1, settings.min_rows):
+        raise UserError(
+            f"generator: {len(records)} training rows, at least {max(1, settings.min_rows)} are needed "
+            "(--config.generator.min_rows)"
+        )
+    cardinalities = tuple(spec.cardinality for spec in records.specs)
+    architecture = settings.architecture(records.images.shape[1:], records.classes, cardinalities)
+    rows = array_hash(records.images, records.labels, records.attributes, records.ids)
+    key = f"{stable_hash(rows, sorted(settings.training().items()), seed):016x}"
+    identity = f"{stable_hash(key, sorted(settings.sampling().items())):016x}"
+    if (directory / CARD).exists():
+        return _finished(directory, settings, key, identity)
+
+    batches = Batches(records, settings, seed)
+    training = Training(architecture, settings, batches, seed, key, directory / CHECKPOINT)
+    training.run()
+    network = training.finish()
+    seen = training.step * settings.batch
+    save_weights(network, directory / WEIGHTS)
+    card = {
+        "id": identity,
+        "training_key": key,
+        "lineage": settings.lineage,
+        "rows": len(records),
+        "rows_hash": rows,
+        "images_seen": seen,
+        "seconds": round(training.seconds, 3),
+        "images_per_second": round(seen / max(training.seconds, 1e-9), 2),
+        "loss": training.loss,
+        "parameters": network.count_params(),
+        "seed": seed,
+        "image_shape": list(records.images.shape[1:]),
+        "label_names": list(records.label_names),
+        "attributes": [[spec.name, list(spec.values)] for spec in records.specs],
+        "merged_cells": batches.merged_cells,
+        "settings": dataclasses.asdict(settings),
+        "weights_sha256": file_hash(directory / WEIGHTS),
+        "row_ids": records.ids.tolist(),
+    }
+    write_json(directory / CARD, card)
+    (directory / CHECKPOINT).unlink(missing_ok=True)
+    return Generator(network, card)
+
+
+def load_generator(directory: str | Path) -> Generator:
+    """Loads a finished generator.
+
+    Raises:
+      UserError: no card there, a card with missing entries, weights that are damaged or of another architecture.
+    """
+    directory = Path(directory)
+    card = read_json(directory / CARD)
+    try:
+        settings = GeneratorSettings(**card["settings"])
+        cardinalities = tuple(len(values) for _, values in card["attributes"])
+        architecture: Architecture = settings.architecture(
+            tuple(card["image_shape"]), len(card["label_names"]), cardinalities
+        )
+        network = build_network(architecture)
+        generator = Generator(network, card)
+        expected = card["weights_sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{directory / CARD}: not a generator's card ({error})") from None
+    path = directory / WEIGHTS
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    try:
+        network.load_weights(path)
+    except Exception as error:  # h5py and Keras raise many kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path}: damaged, or weights of another architecture ({reason[:120]})") from None
+    if file_hash(path) != expected:
+        raise UserError(f"{path}: not the weights that {CARD} describes (their SHA-256 differs)")
+    return generator
+
+
+def _finished(directory: Path, settings: GeneratorSettings, key: str, identity: str) -> Generator:
+    """The generator in a directory that has a card; one that differs only in how it samples gets a new card."""
+    card = read_json(directory / CARD)
+    if not isinstance(card, dict) or card.get("training_key") != key:
+        raise UserError(
+            f"{directory}: holds another generator (other rows, settings or seed{_difference(card, settings)}); "
+            "choose another directory or remove it"
+        )
+    if card.get("id") != identity or card["settings"] != _as_json(settings):
+        write_json(
+            directory / CARD, {**card, "id": identity, "lineage": settings.lineage, "settings": _as_json(settings)}
+        )
+    (directory / CHECKPOINT).unlink(missing_ok=True)
+    return load_generator(directory)
+
+
+def _difference(card: Any, settings: GeneratorSettings) -> str:
+    old = card.get("settings", {}) if isinstance(card, dict) else {}
+    names = [name for name, value in settings.training().items() if name in old and old[name] != _plain(value)]
+    return f": {names[0]} was {old[names[0]]}, now {_plain(settings.training()[names[0]])}" if names else ""
+
+
+def _as_json(settings: GeneratorSettings) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in dataclasses.asdict(settings).items()}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

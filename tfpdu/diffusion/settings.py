@@ -1,0 +1,115 @@
+"""What a user can choose about the generator, and what of it changes the trained weights."""
+
+import dataclasses
+from typing import Any
+
+from tfpdu.common import UserError
+from tfpdu.common.validation import in_range, non_negative, one_of, positive
+from tfpdu.diffusion.network import Architecture
+from tfpdu.diffusion.preconditioning import Weighting
+from tfpdu.diffusion.sampler import Sampler, sigma_schedule
+
+SAMPLING = ("sigma_min", "sigma_max", "rho", "steps", "sampler", "guidance", "sample_batch")
+NEUTRAL = ("lineage", "min_rows", "floor", "checkpoint_images")
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorSettings:
+    """How the generator is built, trained and sampled. `images` is the main lever on quality.
+
+    Attributes:
+      images: training images seen in all, counted with repetition.
+      batch: training images a step.
+      widths, blocks, fold, attention, embedding, precision: see `Architecture`.
+      drop_each: probability that the class, and each attribute apart, is hidden from a training image.
+      drop_all: probability that all of them are hidden together; classifier-free guidance needs this.
+      learning_rate: peak of Adam's learning rate; it rises linearly, then falls along a half cosine to zero.
+      warm_up: share of `images` over which the rate rises.
+      ema: half-life of the averaged weights, as a share of `images`.
+      weighting: of the loss over noise levels: 'paper' (1), 'edm' or 'min_snr'.
+      p_mean, p_std: training noise levels follow ln sigma ~ N(p_mean, p_std^2).
+      sigma_data: standard deviation of images in [-1, 1].
+      flip: mirror half of the training images left to right; off where a mirror image means something else (digits).
+      min_cell: a training row whose (class, attributes) cell has fewer rows is conditioned on its class only, since
+        a condition that names few rows teaches the network to copy them.
+      sigma_min, sigma_max, rho, steps, sampler: of the sampler, see `sigma_schedule`.
+      guidance: g of classifier-free guidance; 1 is the conditional model, see `tfpdu.diffusion.guidance`.
+      sample_batch: images sampled at a time; short batches are filled up to it, so that a sample does not depend on
+        its companions.
+      lineage: 'keep' (trained on the originals), 'public' (on rows outside the data set) or 'strict' (a deletion
+        retires the generator); recorded on the card.
+      min_rows: fewer training rows are refused.
+      floor: least share of real data's accuracy that samples must reach, see `tfpdu.diffusion.quality`.
+      checkpoint_images: images seen between two checkpoints.
+    """
+
+    images: int = 800_000
+    batch: int = 128
+    widths: tuple[int, ...] = (48, 96, 128)
+    blocks: int = 1
+    fold: int = 2
+    attention: bool = True
+    embedding: int = 192
+    precision: str = "mixed_bfloat16"
+    drop_each: float = 0.1
+    drop_all: float = 0.1
+    learning_rate: float = 2e-3
+    warm_up: float = 0.02
+    ema: float = 0.02
+    weighting: str = "edm"
+    p_mean: float = -1.2
+    p_std: float = 1.2
+    sigma_data: float = 0.5
+    flip: bool = True
+    min_cell: int = 20
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    rho: float = 7.0
+    steps: int = 18
+    sampler: str = "heun"
+    guidance: float = 1.0
+    sample_batch: int = 64
+    lineage: str = "keep"
+    min_rows: int = 100
+    floor: float = 0.5
+    checkpoint_images: int = 50_000
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
+        positive(images=self.images, batch=self.batch, learning_rate=self.learning_rate, sigma_data=self.sigma_data)
+        positive(
+            ema=self.ema, p_std=self.p_std, checkpoint_images=self.checkpoint_images, sample_batch=self.sample_batch
+        )
+        positive(min_rows=self.min_rows)
+        non_negative(min_cell=self.min_cell, guidance=self.guidance, warm_up=self.warm_up)
+        in_range(0, 1, drop_each=self.drop_each, drop_all=self.drop_all, warm_up=self.warm_up, ema=self.ema)
+        in_range(0, 1, floor=self.floor)
+        in_range(-10, 10, p_mean=self.p_mean)
+        one_of([w.value for w in Weighting], weighting=self.weighting)
+        one_of([s.value for s in Sampler], sampler=self.sampler)
+        one_of(["keep", "public", "strict"], lineage=self.lineage)
+        sigma_schedule(self.steps, self.sigma_min, self.sigma_max, self.rho)  # raises when they do not fit
+        if self.guidance != 1 and not self.drop_all:
+            raise UserError(f"guidance: {self.guidance} needs an unconditional model; expected drop_all above 0")
+
+    @property
+    def optimiser_steps(self) -> int:
+        """Training steps: the least number that sees at least `images` images."""
+        return -(-self.images // self.batch)
+
+    def architecture(self, image_shape: tuple[int, ...], classes: int, cardinalities: tuple[int, ...]) -> Architecture:
+        """The network for such data; raises `UserError` when the images do not fit."""
+        shared = {field: getattr(self, field) for field in _ARCHITECTURE}
+        height, width, channels = image_shape
+        return Architecture((height, width, channels), classes, cardinalities, **shared)
+
+    def training(self) -> dict[str, Any]:
+        """The settings that the trained weights depend on."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in SAMPLING + NEUTRAL}
+
+    def sampling(self) -> dict[str, Any]:
+        """The settings that samples depend on beside the weights."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k in SAMPLING}
+
+
+_ARCHITECTURE = ("widths", "blocks", "fold", "attention", "embedding", "precision")

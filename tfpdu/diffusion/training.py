@@ -1,0 +1,142 @@
+"""Training of the denoiser, resumable: a run killed anywhere and started again gives the same weights bit for bit."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfpdu.common import Progress, UserError
+from tfpdu.common.files import read_npz, replacing
+from tfpdu.common.interrupt import safe_point, stopping
+from tfpdu.diffusion.batches import Batches
+from tfpdu.diffusion.compiled import training_step
+from tfpdu.diffusion.network import Architecture, build_network
+from tfpdu.diffusion.preconditioning import Weighting, denoising_loss
+from tfpdu.diffusion.settings import GeneratorSettings
+
+LOSS_SHARE = 0.05  # the reported loss is an average over about this share of the run
+RAMP_UP = 0.05  # early in training the half-life is at most this share of the images seen so far
+
+
+def ema_beta(images_seen: int, batch: int, half_life: float) -> float:
+    """How much of the average a step keeps: 0.5 ** (batch / half-life).
+
+    The half-life grows at first with the images seen (Karras et al., 2022, appendix F.2); `images_seen` counts the step
+    itself.
+
+    >>> round(ema_beta(10**9, 128, 50_000), 5)
+    0.99823
+    """
+    return 0.5 ** (batch / max(min(half_life, RAMP_UP * images_seen), 1e-8))
+
+
+class Training:
+    """The state of a run: network, optimiser, averaged weights, step.
+
+    Args:
+      architecture: of the network.
+      settings: of the training.
+      batches: what to learn.
+      seed: of the initial weights.
+      key: names the run; a checkpoint with another key is refused.
+      checkpoint: file that holds the state between interruptions; it is there only while training is unfinished.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        settings: GeneratorSettings,
+        batches: Batches,
+        seed: int,
+        key: str,
+        checkpoint: Path,
+    ):
+        self._settings, self._batches, self._key, self._path = settings, batches, key, checkpoint
+        self.network = build_network(architecture, seed)
+        self._optimiser = _optimiser(settings)
+        self._optimiser.build(self.network.trainable_variables)
+        self.averages = [keras.Variable(v, trainable=False, dtype="float32") for v in self.network.trainable_variables]
+        self.step, self.seconds, self.loss = 0, 0.0, math.nan
+        if checkpoint.exists():
+            self._restore()
+
+    def run(self) -> None:
+        """Trains to the end, writing checkpoints. Raises `StopRequested` after a signal, with the state on disk."""
+        s = self._settings
+        step = training_step(self.network, self._optimiser, self.averages, self._losses)
+        every = max(1, round(s.checkpoint_images / s.batch))
+        with Progress("generator", s.optimiser_steps * s.batch, "images", done=self.step * s.batch) as progress:
+            first, start, before = self.step, time.monotonic(), self.seconds
+            while self.step < s.optimiser_steps:
+                if stopping():
+                    self._save()
+                    safe_point()
+                beta = ema_beta((self.step + 1) * s.batch, s.batch, s.ema * s.images)
+                self._take(*step(self._batches.at(self.step), beta))
+                self.seconds = before + time.monotonic() - start
+                if self.step % every == 0 and self.step < s.optimiser_steps:
+                    self._save()
+                rate = (self.step - first) * s.batch / max(time.monotonic() - start, 1e-9)
+                progress.advance(s.batch, f"{rate:.0f} images/s, loss {self.loss:.4f}")
+
+    def finish(self) -> keras.Model:
+        """Puts the averaged weights into the network and returns it. The checkpoint is left to the caller to remove."""
+        for variable, average in zip(self.network.trainable_variables, self.averages, strict=True):
+            variable.assign(average)
+        return self.network
+
+    def _losses(self, images: Any, noise: Any, sigma: Any, labels: Any, attributes: Any) -> Any:
+        clean = ops.cast(images, "float32") / 127.5 - 1  # (b, h, w, c)
+        s = self._settings
+        return denoising_loss(
+            self.network, clean, noise, sigma, labels, attributes, s.sigma_data, Weighting(s.weighting)
+        )  # (b,)
+
+    def _take(self, loss: float, norm: float) -> None:
+        """Books a finished step; a loss or gradient that is not finite ends the run."""
+        self.step += 1
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise UserError(
+                f"generator: training diverged at step {self.step} (loss {loss}, gradient norm {norm}); lower "
+                f"--config.generator.learning_rate (now {self._settings.learning_rate}) or use precision=float32"
+            )
+        keep = max(0.0, 1 - 1 / max(1.0, LOSS_SHARE * min(self._settings.optimiser_steps, self.step)))
+        self.loss = loss if math.isnan(self.loss) else keep * self.loss + (1 - keep) * loss
+
+    def _variables(self) -> dict[str, list[Any]]:
+        return {"weight": self.network.weights, "average": self.averages, "optimiser": self._optimiser.variables}
+
+    def _save(self) -> None:
+        state = {"key": self._key, "step": self.step, "seconds": self.seconds, "loss": self.loss}
+        arrays = {f"{kind}{i}": np.asarray(v) for kind, vs in self._variables().items() for i, v in enumerate(vs)}
+        with replacing(self._path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, state=np.array(json.dumps(state)), **arrays)
+
+    def _restore(self) -> None:
+        arrays = read_npz(self._path)
+        state = json.loads(str(arrays["state"])) if "state" in arrays else {}
+        if state.get("key") != self._key:
+            raise UserError(
+                f"{self._path}: a checkpoint of another generator (other rows, settings or seed); remove it"
+            )
+        for kind, variables in self._variables().items():
+            for i, variable in enumerate(variables):
+                variable.assign(arrays[f"{kind}{i}"])
+        self.step, self.seconds, self.loss = state["step"], state["seconds"], state["loss"]
+
+
+def _optimiser(settings: GeneratorSettings) -> keras.optimizers.Optimizer:
+    warm_up = round(settings.warm_up * settings.optimiser_steps)
+    rate = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=settings.learning_rate / max(1, warm_up) if warm_up else settings.learning_rate,
+        decay_steps=max(1, settings.optimiser_steps - warm_up),
+        warmup_target=settings.learning_rate if warm_up else None,
+        warmup_steps=warm_up,
+    )
+    # beta_2 below its usual 0.999: short runs need variance estimates that forget their beginning.
+    return keras.optimizers.Adam(rate, beta_1=0.9, beta_2=0.99, epsilon=1e-8)
