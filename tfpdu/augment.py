@@ -42,7 +42,6 @@ class AugmentSettings:
       solver: "exact" (least additions) or "gradient" (the paper's descent on L-hat, within 1 % of it).
       scope: "global" balances all of S; "shard" each shard by itself, the paper's letter.
       max_redraws: how often a sample is drawn again whose judged attributes differ from the requested ones.
-      step_size: lambda, the first gradient step's length in logits.
       allow_empty_cells: ask the generator also for cells without a single row.
       max_growth: refuse a prior that needs more than so many times the rows that are there (a rare cell that
         should be common, or a slip in the prior).
@@ -54,7 +53,6 @@ class AugmentSettings:
     solver: str = "exact"
     scope: str = "global"
     max_redraws: int = 3
-    step_size: float = 1.0
     allow_empty_cells: bool = False
     max_growth: float = 10.0
 
@@ -62,7 +60,7 @@ class AugmentSettings:
         one_of(("diffusion", "none", "oversample", "undersample", "reweigh"), method=self.method)
         one_of(("exact", "gradient"), solver=self.solver)
         one_of(("global", "shard"), scope=self.scope)
-        positive(rho=self.rho, step_size=self.step_size, max_growth=self.max_growth)
+        positive(rho=self.rho, max_growth=self.max_growth)
         non_negative(smoothing=self.smoothing, max_redraws=self.max_redraws)
 
 
@@ -246,7 +244,7 @@ def _change(
 def _additions(demand: Demand, settings: AugmentSettings) -> np.ndarray:
     """How many rows of each joint cell G has to make until B(S, D) < rho, int64[cells]."""
     if settings.solver == "gradient":
-        return descend(demand, settings.rho, settings.max_growth, settings.step_size)
+        return descend(demand, settings.rho, settings.max_growth)
     return meet(demand, settings.rho, settings.max_growth)
 
 

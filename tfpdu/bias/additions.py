@@ -267,7 +267,7 @@ def _programme(demand: Demand, m: int) -> np.ndarray:
 
 def _nearest(demand: Demand, m: int) -> np.ndarray:
     """The joint with the priors' margins that is nearest to the data's (iterative proportional fitting), as rows."""
-    table = np.where(demand.open, demand.joint + 0.5, demand.joint)
+    table = np.where(demand.open & (demand.joint == 0), 0.5, demand.joint)
     for _ in range(200):
         for margin in demand.margins:
             sums = np.bincount(margin.member, table, len(margin.prior))

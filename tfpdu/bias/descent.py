@@ -3,47 +3,46 @@
 import math
 
 import numpy as np
+from scipy import optimize
 
 from tfpdu.bias.additions import Demand, meet
 from tfpdu.bias.divergence import total_bias
 from tfpdu.common.errors import UserError
-from tfpdu.common.validation import positive
 
 
-def descend(
-    demand: Demand, rho: float, max_growth: float = math.inf, step_size: float = 1.0, steps: int = 30
-) -> np.ndarray:
+def descend(demand: Demand, rho: float, max_growth: float = math.inf, steps: int = 30) -> np.ndarray:
     """Additions by gradient descent on the logits of Lambda. Returns int64[cells].
 
     Lambda = softmax(Theta) is the distribution over joint cells from which the m added rows are drawn, and
-    P_i = (n P_i + m Lambda_i) / (n + m) is each attribute's distribution with them. A turn adds rows, then takes
-    `steps` steps Theta <- Theta - lambda * grad L-hat. The paper's line 6 has a plus: with the plus, L-hat
-    would grow, and it is the loss "to be minimised". L-hat is quartic in the imbalance, so its gradient all but
-    vanishes long before the table is fair: a step uses the gradient's direction, and its length lambda is halved
-    when L-hat would rise. The turns end when B(S, D) < rho, counted in whole rows.
+    P_i = (n P_i + m Lambda_i) / (n + m) is each attribute's distribution with them. A turn adds rows (a thousandth
+    of the table), then moves Theta downhill on L-hat. The paper's line 6 has a plus before the gradient; with it
+    L-hat, the loss, would grow. Its fixed step size lambda does not do either: L-hat is quartic in the imbalance,
+    so its gradient all but vanishes long before the table is fair. So the descent is on sqrt(2 L-hat), which has
+    the same minima and is quadratic there, and the step size is found by line search (L-BFGS-B). The turns end
+    when B(S, D) < rho, counted in whole rows.
 
     Args:
       demand: the counts and the prior.
       rho: the threshold on B(S, D), nats.
       max_growth: as in `tfpdu.bias.additions.meet`.
-      step_size: lambda, the first step's length in logits.
-      steps: gradient steps a turn.
+      steps: most gradient steps a turn.
 
     Raises:
       UserError: no additions reach rho (as `tfpdu.bias.additions.meet` finds).
     """
-    positive(step_size=step_size)
     if demand.bias(np.zeros(len(demand.joint))) < rho:
         return np.zeros(len(demand.joint), np.int64)
     most = 1.1 * meet(demand, rho, max_growth).sum() + 100  # whether rho can be reached at all is known beforehand
     cells = np.flatnonzero(demand.open)
     start = demand.joint[cells] + 1e-3 * max(demand.joint.sum(), 1) / len(cells)
-    theta = np.log(start / start.sum())  # Lambda = {P(tau_1), ..., P(tau_j)}
+    start /= start.sum()
+    theta = np.log(start)  # Lambda = {P(tau_1), ..., P(tau_j)}
     rows = max(margin.counts.sum() for margin in demand.margins)
     m = 0
     while m <= most:
         m += max(1, int(rows + m) // 1000)
-        theta, step_size = _steps(demand, cells, theta, m, step_size, steps)
+        # A little of the first Lambda is mixed in: where softmax has all but closed a cell, its gradient is gone.
+        theta = _downhill(demand, cells, np.log(0.9 * _softmax(theta) + 0.1 * start), m, steps)
         additions = _whole(demand, cells, theta, m)
         if demand.bias(additions) < rho:
             return additions
@@ -68,22 +67,14 @@ def loss_and_gradient(demand: Demand, cells: np.ndarray, theta: np.ndarray, m: f
     return total_bias(kls), Lambda * (g - Lambda @ g)
 
 
-def _steps(
-    demand: Demand, cells: np.ndarray, theta: np.ndarray, m: float, step: float, steps: int
-) -> tuple[np.ndarray, float]:
-    loss, gradient = loss_and_gradient(demand, cells, theta, m)
-    for _ in range(steps):
-        norm = float(np.linalg.norm(gradient))
-        if not math.isfinite(norm) or norm < 1e-300 or step < 1e-9:
-            break
-        trial = theta - step * gradient / norm  # minus: downhill
-        trial -= trial.max()
-        trial_loss, trial_gradient = loss_and_gradient(demand, cells, trial, m)
-        if trial_loss < loss:
-            theta, loss, gradient, step = trial, trial_loss, trial_gradient, min(step * 1.5, 4.0)
-        else:
-            step /= 2
-    return theta, max(step, 1e-3)
+def _downhill(demand: Demand, cells: np.ndarray, theta: np.ndarray, m: float, steps: int) -> np.ndarray:
+    def root(trial: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, gradient = loss_and_gradient(demand, cells, trial, m)
+        norm = math.sqrt(2 * loss)
+        return norm, gradient / norm if norm > 0 else np.zeros_like(trial)
+
+    options = {"maxiter": steps, "ftol": 1e-15, "gtol": 1e-12}
+    return optimize.minimize(root, theta, jac=True, method="L-BFGS-B", options=options).x
 
 
 def _whole(demand: Demand, cells: np.ndarray, theta: np.ndarray, m: int) -> np.ndarray:
