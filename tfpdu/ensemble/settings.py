@@ -1,0 +1,75 @@
+"""How an ensemble is cut, trained and aggregated."""
+
+import dataclasses
+from typing import Any
+
+from tfpdu.common.validation import in_range, non_negative, one_of, positive
+
+STEMS = ("cifar", "imagenet")
+AGGREGATES = ("mean_probability", "vote", "weighted")
+PRECISIONS = ("float32", "mixed_bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class EnsembleSettings:
+    """Everything but the rows and the seed that an ensemble of ResNet18s depends on.
+
+    Attributes:
+      shards: k, how many models share the rows; a row trains one of them.
+      slices: R, parts of a shard that are learned one upon the other; a deletion goes back to the last part without
+        the row. 1 is the cheapest to learn.
+      stem: "cifar" (3x3, stride 1) or "imagenet" (7x7, stride 2, pooled): the latter does a fifteenth of the work.
+      width: channels of the first stage; 64 is ResNet18.
+      image_upscale: enlarges pictures this many times, inside the network.
+      epochs: passes over a shard, or, with R slices, their equivalent: 2 epochs / (R + 1) over each cumulative slice.
+      batch: most rows in a step; a shard is dealt into nearly equal batches of at most this many.
+      learning_rate: the highest rate of SGD with `momentum`; rises linearly in `warmup` (a share of all steps) and
+        falls as a half cosine to 0.
+      weight_decay: of the kernels alone, decoupled (Loshchilov and Hutter 2019): w -= rate * weight_decay * w.
+      label_smoothing: share of the target spread evenly over the classes.
+      precision: "float32" or "mixed_bfloat16" (weights and logits stay float32).
+      threads: of TensorFlow; part of what a trained shard is, see `tfpdu.common.determinism`.
+      aggregate: "mean_probability", "vote", or "weighted" (mean by the shards' numbers of rows).
+    """
+
+    shards: int = 2
+    slices: int = 1
+    stem: str = "imagenet"
+    width: int = 64
+    image_upscale: int = 1
+    epochs: int = 20
+    batch: int = 64
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup: float = 0.1
+    label_smoothing: float = 0.0
+    precision: str = "float32"
+    threads: int = 2
+    aggregate: str = "mean_probability"
+
+    def __post_init__(self) -> None:
+        positive(shards=self.shards, slices=self.slices, width=self.width, image_upscale=self.image_upscale)
+        positive(epochs=self.epochs, learning_rate=self.learning_rate, threads=self.threads)
+        in_range(4, 1e6, batch=self.batch)  # a batch of one row has no variance to normalise by
+        in_range(0, 0.999, momentum=self.momentum, label_smoothing=self.label_smoothing)
+        in_range(0, 1, warmup=self.warmup)
+        in_range(1, max(2 * self.epochs - 1, 1), slices=self.slices)  # each slice gets an epoch at least
+        non_negative(weight_decay=self.weight_decay)
+        one_of(STEMS, stem=self.stem)
+        one_of(PRECISIONS, precision=self.precision)
+        one_of(AGGREGATES, aggregate=self.aggregate)
+
+    def slice_epochs(self) -> list[int]:
+        """Where each slice's epochs end: R numbers; the last is the number of epochs in all.
+
+        2 epochs / (R + 1) a slice makes the cost that of `epochs` passes over the whole shard (Bourtoule et al. 2021).
+        """
+        return [2 * self.epochs * (r + 1) // (self.slices + 1) for r in range(self.slices)]
+
+    def training(self) -> dict[str, Any]:
+        """The fields that trained weights depend on, JSON-ready; `aggregate` and `threads` are not among them.
+
+        Threads are in the fingerprint of the process, as they really are.
+        """
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in ("aggregate", "threads", "shards")}

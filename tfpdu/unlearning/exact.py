@@ -1,0 +1,251 @@
+"""Exact unlearning by sharded, isolated, sliced training (SISA; Bourtoule et al. 2021).
+
+Every trained slice has a key: a hash over each row that it saw (id, content, label, weight) and over everything
+else that its bits depend on. A file of that name is the model; where a row is gone the key is another, so no file
+that saw the row can be taken for one that did not. Files that no current key names are purged first of all.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tfpdu.common import Progress, UserError, files, interrupt
+from tfpdu.common.determinism import configure, fingerprint
+from tfpdu.data import Records
+from tfpdu.data.views import ViewPolicy
+from tfpdu.ensemble.aggregate import Ensemble, Evaluator
+from tfpdu.ensemble.resnet import InitialWeights, build_resnet18
+from tfpdu.ensemble.settings import EnsembleSettings
+from tfpdu.ensemble.trainer import Rows, Span, Trainer
+
+_FORMAT = 1  # raised when the same key would stand for other weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Learned:
+    """What learning a table gave.
+
+    Attributes:
+      ensemble: one model a shard that has rows.
+      retrained: the shards that this table made learn anew; those whose rows were the same are not among them.
+        A call that is repeated, as after an interruption, gives the same answer.
+      seconds: of training, summed over the retrained shards.
+      row_epochs: rows times epochs of that training, its cost without a clock.
+      keys: the key of each shard's last slice.
+    """
+
+    ensemble: Ensemble
+    retrained: tuple[int, ...]
+    seconds: float
+    row_epochs: int
+    keys: tuple[str, ...]
+
+
+class ShardedLearner:
+    """Learns tables of rows, and only retrains the shards and slices in which something changed.
+
+    Learning a table without some rows *is* unlearning them: the weights are bit for bit those of a training that
+    never saw the rows, and nothing that saw them is left in `directory`.
+
+    Args:
+      directory: holds `shards/<s>/<key>.weights.h5`.
+      settings: of the ensemble.
+      views: of the training augmentation.
+      classes: number of classes.
+      input_shape: (h, w, c).
+      seed: of the run.
+      initial: weights that every shard starts from (they must not have seen the rows), see `build_resnet18`.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        settings: EnsembleSettings,
+        views: ViewPolicy,
+        *,
+        classes: int,
+        input_shape: tuple[int, int, int],
+        seed: int,
+        initial: InitialWeights = None,
+    ):
+        configure(settings.threads)
+        self.directory = Path(directory) / "shards"
+        self.settings, self.views, self.seed = settings, views, seed
+        height, width, channels = (int(size) for size in input_shape)
+        self.classes, self.input_shape = classes, (height, width, channels)
+        self._initial, self._initial_hash = initial, _initial_hash(initial)
+        self._trainer: Trainer | None = None
+        self._evaluator: Evaluator | None = None
+
+    def learn(
+        self, records: Records, shard: np.ndarray, slice_: np.ndarray, weights: np.ndarray | None = None
+    ) -> Learned:
+        """Brings every shard to the state of having learned exactly these rows.
+
+        Args:
+          records: the table, n rows.
+          shard: int[n], the shard of each row, in 0..k-1.
+          slice_: int[n], its slice, in 0..R-1.
+          weights: float[n], the weight of each row in the loss; 1 by default.
+
+        Raises:
+          UserError: the arguments do not fit, or no rows are left.
+          StopRequested: a signal came; the same call goes on from there.
+        """
+        weights = np.ones(len(records)) if weights is None else np.asarray(weights, np.float64)
+        self._check(records, shard, slice_, weights)
+        keys = self._keys(records, shard, slice_, weights)  # [k][R]
+        self._purge(keys)
+        last = tuple(shard_keys[-1] for shard_keys in keys)
+        filled = [s for s in range(self.settings.shards) if np.any(shard == s)]
+        retrained, reused = self._changes(keys, filled)
+        for s in filled:
+            rows = np.flatnonzero(shard == s)
+            if not self._weights_file(s, last[s]).exists():
+                self._train(s, keys[s], records.take(rows), slice_[rows], weights[rows])
+        notes = [files.read_json(self._note(s, key)) for s in retrained for key in keys[s] if key not in reused]
+        return Learned(
+            ensemble=Ensemble(
+                [self._weights_file(s, last[s]) for s in filled],
+                self._evaluation(),
+                self.settings,
+                sizes=[int((shard == s).sum()) for s in filled],
+            ),
+            retrained=retrained,
+            seconds=sum(note["seconds"] for note in notes),
+            row_epochs=sum(note["row_epochs"] for note in notes),
+            keys=last,
+        )
+
+    # ---- training ----------------------------------------------------------------------------
+
+    def _train(self, s: int, keys: list[str], records: Records, slice_: np.ndarray, weights: np.ndarray) -> None:
+        """Goes on from the last slice whose file is there, slice by slice, each on all rows up to it."""
+        trainer = self._training()
+        done = max((r + 1 for r, key in enumerate(keys) if self._weights_file(s, key).exists()), default=0)
+        if done:
+            trainer.model.load_weights(self._weights_file(s, keys[done - 1]))
+        else:
+            trainer.start(s)
+        ends = [0, *self.settings.slice_epochs()]
+        sizes = [int((slice_ <= r).sum()) for r in range(len(keys))]
+        total = sum(sizes[r] * (ends[r + 1] - ends[r]) for r in range(done, len(keys)))
+        with Progress(f"learning shard {s + 1} of {self.settings.shards}", total, "images") as progress:
+
+            def report(rows: int, loss: float) -> None:
+                progress.advance(rows, f"loss {loss:.3f}")
+
+            for r in range(done, len(keys)):
+                interrupt.safe_point()
+                seen = slice_ <= r
+                rows = Rows(records.images[seen], records.labels[seen], records.ids[seen], weights[seen])
+                partial = self.directory / str(s) / f"{keys[r]}.partial.npz"
+                seconds = 0.0
+                if len(rows):  # a slice may have lost all its rows: the model then stays as it is
+                    seconds = trainer.train(rows, Span(ends[r], ends[r + 1]), partial, report)
+                note = {"slice": r, "rows": len(rows), "row_epochs": len(rows) * (ends[r + 1] - ends[r])}
+                files.write_json(self._note(s, keys[r]), {**note, "seconds": seconds})
+                files.save_weights(trainer.model, self._weights_file(s, keys[r]))
+                partial.unlink(missing_ok=True)
+
+    def _training(self) -> Trainer:
+        if self._trainer is None:
+            self._trainer = Trainer(
+                self.settings, self.views, self.classes, self.input_shape, self.seed, self._initial
+            )  # fmt: skip
+        return self._trainer
+
+    def _evaluation(self) -> Evaluator:
+        if self._evaluator is None:
+            settings = self.settings
+            self._evaluator = Evaluator(
+                build_resnet18(
+                    self.input_shape, self.classes, settings.stem, settings.width,
+                    upscale=settings.image_upscale, precision=settings.precision,
+                )
+            )  # fmt: skip
+        return self._evaluator
+
+    # ---- keys --------------------------------------------------------------------------------
+
+    def _keys(self, records: Records, shard: np.ndarray, slice_: np.ndarray, weights: np.ndarray) -> list[list[str]]:
+        """The key of each shard and slice; that of slice r covers every row of slices 0..r."""
+        common = {
+            "format": _FORMAT,
+            "training": self.settings.training(),
+            "views": dataclasses.asdict(self.views),
+            "classes": self.classes,
+            "input_shape": self.input_shape,
+            "seed": self.seed,
+            "initial": self._initial_hash,
+            "process": fingerprint(),
+        }
+        base = json.dumps(common, sort_keys=True)
+        texts = _row_texts(records, weights)
+        return [
+            [_key(base, s, r, texts[(shard == s) & (slice_ <= r)]) for r in range(self.settings.slices)]
+            for s in range(self.settings.shards)
+        ]
+
+    def _changes(self, keys: list[list[str]], filled: list[int]) -> tuple[tuple[int, ...], set[str]]:
+        """Which shards this table makes learn anew, and the keys that were there before; both outlive a kill."""
+        path = self.directory / "learned.json"
+        state = files.read_json(path) if path.exists() else {}
+        there = [key for s, shard_keys in enumerate(keys) for key in shard_keys if self._weights_file(s, key).exists()]
+        if state.get("keys") != keys or set(state["reused"]) - set(there):
+            state = {"keys": keys, "reused": there}
+            files.write_json(path, state)
+        reused = set(state["reused"])
+        return tuple(s for s in filled if keys[s][-1] not in reused), reused
+
+    def _purge(self, keys: list[list[str]]) -> None:
+        """Deletes all that no current key names: weights, unfinished trainings, temporary files of a killed process."""
+        current = {(str(s), key) for s, shard_keys in enumerate(keys) for key in shard_keys}
+        for path in self.directory.glob("*/*"):
+            if (path.parent.name, path.name.partition(".")[0]) not in current:
+                path.unlink()
+
+    def _weights_file(self, s: int, key: str) -> Path:
+        return self.directory / str(s) / f"{key}.weights.h5"
+
+    def _note(self, s: int, key: str) -> Path:
+        return self.directory / str(s) / f"{key}.json"
+
+    def _check(self, records: Records, shard: np.ndarray, slice_: np.ndarray, weights: np.ndarray) -> None:
+        n, settings = len(records), self.settings
+        if not n:
+            raise UserError("ensemble: there are no rows to learn from")
+        if records.images.shape[1:] != self.input_shape:
+            raise UserError(f"ensemble: pictures are {records.images.shape[1:]}, the networks take {self.input_shape}")
+        if records.labels.min() < 0 or records.labels.max() >= self.classes:
+            raise UserError(f"ensemble: labels must be in 0..{self.classes - 1}")
+        for name, column, count in (("shard", shard, settings.shards), ("slice", slice_, settings.slices)):
+            if len(column) != n or column.min() < 0 or column.max() >= count:
+                raise UserError(f"ensemble: expected for each of {n} rows a {name} in 0..{count - 1}")
+        if len(weights) != n or not np.all(np.isfinite(weights)) or weights.min() < 0:
+            raise UserError(f"ensemble: expected for each of {n} rows a finite weight of at least 0")
+
+
+def _row_texts(records: Records, weights: np.ndarray) -> np.ndarray:
+    """All of a row that its training depends on, as text: strings [n]."""
+    digests = [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in records.images]
+    columns = zip(records.ids.tolist(), digests, records.labels.tolist(), weights.tolist(), strict=True)
+    return np.array([json.dumps(row) for row in columns], dtype=object)
+
+
+def _key(base: str, s: int, r: int, rows: np.ndarray) -> str:
+    """SHA-256, 32 hex digits, over the configuration, the shard, the slice and every row up to it, in any order."""
+    digest = hashlib.sha256(json.dumps([base, s, r, len(rows)]).encode())
+    for row in sorted(rows):
+        digest.update(row.encode() + b"\n")
+    return digest.hexdigest()[:32]
+
+
+def _initial_hash(initial: InitialWeights) -> str | None:
+    if isinstance(initial, Mapping):
+        return files.array_hash(*[part for name in sorted(initial) for part in (np.array(name), initial[name])])
+    return None if initial is None else files.file_hash(initial)
