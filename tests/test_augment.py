@@ -382,14 +382,9 @@ def test_prior_that_needs_too_many_rows_is_refused():
 
 def test_unattainable_threshold_says_what_is_attainable():
     S = pets(7, 5)
-    with pytest.raises(UserError, match="in whole rows the bias falls to .* set rho above it"):
-        debias(
-            S,
-            given_prior(S, ["colour"], [[1 / math.pi, 1 - 1 / math.pi]]),
-            paint,
-            settings=AugmentSettings(rho=1e-13),
-            seed=0,
-        )
+    prior = given_prior(S, ["colour"], [[1 / math.pi, 1 - 1 / math.pi]])
+    with pytest.raises(UserError, match=r"in whole rows the bias falls to .* set rho above it"):
+        debias(S, prior, paint, settings=AugmentSettings(rho=1e-13), seed=0)
 
 
 def test_missing_generator_and_wrong_images_are_refused():

@@ -198,9 +198,18 @@ def meet(demand: Demand, rho: float, max_growth: float = math.inf) -> np.ndarray
 def _least_of(demand: Demand) -> int:
     if len(demand.margins) == 1:
         return _least_total(demand.margins[0].counts, demand.margins[0].prior, f"prior of {demand.margins[0].name}")
-    rows, right = _equations(demand)
-    bounds = [(0, None if is_open else 0) for is_open in demand.open]
-    result = optimize.linprog(np.ones(len(demand.joint)), A_eq=rows, b_eq=right, bounds=bounds, method="highs")
+    # Unknowns: a per cell and their sum M. n_v + a_v = D(v) (n + M) for every value of every constraint.
+    belongs, counts, prior, sizes = _stacked(demand)
+    cells = len(demand.joint)
+    rows = sparse.vstack(
+        [
+            sparse.hstack([belongs, sparse.csr_matrix(-prior[:, None])]),
+            sparse.hstack([sparse.csr_matrix(np.ones((1, cells))), sparse.csr_matrix([[-1.0]])]),
+        ]
+    )
+    right = np.append(prior * sizes - counts, 0.0)
+    bounds = [(0, None if is_open else 0) for is_open in demand.open] + [(0, None)]
+    result = optimize.linprog(np.append(np.zeros(cells), 1.0), A_eq=rows, b_eq=right, bounds=bounds, method="highs")
     if result.status == 2:
         names = ", ".join(margin.name for margin in demand.margins)
         raise UserError(
@@ -221,24 +230,24 @@ def _least_total(counts: np.ndarray, prior: np.ndarray, name: str) -> int:
     return max(math.ceil(wished * (1 - 1e-12) - counts.sum() - 1e-9), 0)
 
 
-def _equations(demand: Demand) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """A a = b with one row per value v of a constraint: n_v + a_v = D(v) (n + sum a)."""
-    blocks, right = [], []
-    for margin in demand.margins:
-        belongs = sparse.csr_matrix(
-            (np.ones(len(margin.member)), (margin.member, np.arange(len(margin.member)))),
-            shape=(len(margin.prior), len(margin.member)),
-        )
-        blocks.append(belongs - sparse.csr_matrix(np.outer(margin.prior, np.ones(len(margin.member)))))
-        right.append(margin.prior * margin.counts.sum() - margin.counts)
-    return sparse.vstack(blocks).tocsr(), np.concatenate(right)
+def _stacked(demand: Demand) -> tuple[sparse.csr_matrix, np.ndarray, np.ndarray, np.ndarray]:
+    """All constraints' values under each other: membership [values, cells], counts, priors and table sizes [values]."""
+    cells = np.arange(len(demand.joint))
+    belongs = [
+        sparse.csr_matrix((np.ones(len(cells)), (margin.member, cells)), shape=(len(margin.prior), len(cells)))
+        for margin in demand.margins
+    ]
+    counts, prior = (np.concatenate([getattr(margin, f) for margin in demand.margins]) for f in ("counts", "prior"))
+    sizes = np.concatenate([np.full(len(margin.prior), margin.counts.sum()) for margin in demand.margins])
+    return sparse.vstack(belongs).tocsr(), counts, prior, sizes
 
 
 def _programme(demand: Demand, m: int) -> np.ndarray:
     """min sum |A a - b| + tiny * sum |joint + a - ideal| over whole a >= 0 with sum a = m (mixed-integer, HiGHS)."""
     cells = len(demand.joint)
-    A, b = _equations(demand)
-    values = A.shape[0]
+    A, counts, prior, sizes = _stacked(demand)
+    b = prior * (sizes + m) - counts
+    values = len(b)
     tiny = 1 / (4 * cells)
     ideal = _nearest(demand, m) - demand.joint
     Z = sparse.csr_matrix
