@@ -92,3 +92,109 @@ def _refuses(call: Callable[[], object]) -> bool:
     except UserError:
         return True
     return False
+
+
+def check_attack(make: Callable[[], Any]) -> None:
+    """Checks a membership-inference attack: `name`, `fit` and `score` as `tfpdu.audit.Attack` has them.
+
+    Args:
+      make: makes an unfitted attack when called without arguments, such as the attack's class.
+    """
+    members, nonmembers = memorised_signals(600, 10, seed=1)
+    half = np.arange(len(members)) < len(members) // 2
+    calibration, evaluation = (members.take(half), nonmembers.take(half)), (members.take(~half), nonmembers.take(~half))
+    attack = _fitted(make, *calibration)
+    assert isinstance(attack.name, str), "an attack must have a name"
+    assert attack.name, "an attack's name must not be empty"
+    scores = [attack.score(side) for side in evaluation]
+    for side, values in zip(evaluation, scores, strict=True):
+        assert isinstance(values, np.ndarray), f"score must return an array, got {type(values)}"
+        assert values.shape == (len(side),), f"score has shape {values.shape}, expected ({len(side)},)"
+        assert values.dtype == np.float64, f"score has dtype {values.dtype}, expected float64"
+        assert np.isfinite(values).all(), "scores must be finite"
+    _check_attack_order(make, attack, calibration, evaluation[0], scores[0])
+    _check_attack_strength(attack, calibration, scores)
+    _check_attack_extremes(make)
+
+
+def memorised_signals(n: int, views: int, seed: int, classes: int = 10) -> tuple[Any, Any]:
+    """Signals of a model that has learnt its n members by heart, and of as many non-members.
+
+    Members have losses of about 0.02 nats, with little spread over the views; non-members of about 1, with much.
+    Returns (members, nonmembers), each `tfpdu.audit.Signals`.
+    """
+    generator = np.random.default_rng(seed)
+    return (
+        _made_signals(generator, np.log(0.02), 0.3, n, views, classes, "member"),
+        _made_signals(generator, 0.0, 0.7, n, views, classes, "stranger"),
+    )
+
+
+def _made_signals(
+    generator: np.random.Generator, centre: float, spread: float, n: int, views: int, classes: int, prefix: str
+) -> Any:
+    from tfpdu.audit.signals import Signals
+
+    easy = generator.normal(centre, 0.6, (n, 1))
+    losses = np.exp(easy + generator.normal(0, spread, (n, views + 1)))  # [n, 1 + N]
+    labels = generator.integers(0, classes, n)
+    probabilities = np.empty((n, classes))
+    probabilities[:] = ((1 - np.exp(-losses[:, 0])) / (classes - 1))[:, None]
+    probabilities[np.arange(n), labels] = np.exp(-losses[:, 0])
+    ids = np.array([f"{prefix}{i:05d}" for i in range(n)])
+    return Signals(ids, labels, losses[:, 0].copy(), losses[:, 1:].copy(), probabilities)
+
+
+def _fitted(make: Callable[[], Any], members: Any, nonmembers: Any, seed: int = 3) -> Any:
+    attack = make()
+    attack.fit(members, nonmembers, seed)
+    return attack
+
+
+def _check_attack_order(make: Callable[[], Any], attack: Any, calibration: Any, rows: Any, scores: np.ndarray) -> None:
+    """Scores depend neither on the order of rows or views, nor on what else is scored, nor on an earlier fit."""
+    import dataclasses
+
+    again = _fitted(make, *calibration).score(rows)
+    assert np.array_equal(again, scores), "the same rows and seed must give identical scores"
+    generator = np.random.default_rng(5)
+    order = generator.permutation(len(rows))
+    assert np.allclose(attack.score(rows.take(order)), scores[order], rtol=1e-9, atol=1e-12), (
+        "a row's score must not depend on the order of the rows"
+    )
+    assert np.allclose(attack.score(rows.take(order[:1])), scores[order[:1]], rtol=1e-9, atol=1e-12), (
+        "a row's score must not depend on the other rows"
+    )
+    views = generator.permutation(rows.losses.shape[1])
+    shuffled = dataclasses.replace(rows, losses=rows.losses[:, views])
+    assert np.allclose(attack.score(shuffled), scores, rtol=1e-9, atol=1e-12), (
+        "a score must not depend on the order of the views"
+    )
+    mixed = [side.take(np.random.default_rng(6).permutation(len(side))) for side in calibration]
+    assert np.allclose(_fitted(make, *mixed).score(rows), scores, rtol=1e-9, atol=1e-12), (
+        "fit must not depend on the order of the calibration rows"
+    )
+
+
+def _check_attack_strength(attack: Any, calibration: Any, scores: list[np.ndarray]) -> None:
+    from tfpdu.audit.auc import auc
+    from tfpdu.audit.statistics import best_threshold, success_rate
+
+    area = auc(scores[0], scores[1]).value
+    assert area > 0.9, f"higher must mean member: AUC {area:.3f} on a memorising model"
+    threshold = best_threshold(*(attack.score(side) for side in calibration))
+    rate = success_rate(scores[0], scores[1], threshold).success_rate
+    assert rate > 0.9, f"success rate {rate:.3f} on a memorising model, expected above 0.9"
+
+
+def _check_attack_extremes(make: Callable[[], Any]) -> None:
+    """Losses of 0 and of 708 nats (a probability of 0), all rows alike, few rows: finite scores all the same."""
+    import dataclasses
+
+    members, nonmembers = memorised_signals(12, 4, seed=2)
+    sure = dataclasses.replace(members, losses0=np.zeros(12), losses=np.zeros((12, 4)))
+    wrong = dataclasses.replace(nonmembers, losses0=np.full(12, 708.0), losses=np.full((12, 4), 708.0))
+    for calibration in ((sure, wrong), (sure, sure), (members, nonmembers)):
+        attack = _fitted(make, *calibration)
+        for side in (sure, wrong, members):
+            assert np.isfinite(attack.score(side)).all(), "scores must be finite for losses from 0 to 708 nats"

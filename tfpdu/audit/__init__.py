@@ -1,1 +1,52 @@
-"""tfpdu."""
+"""Membership inference with honest statistics, and accuracy by group."""
+
+from tfpdu.audit.accuracy import Accuracy, accuracy, accuracy_by_group
+from tfpdu.audit.attacks import ATTACKS, Attack
+from tfpdu.audit.auc import Auc, auc, hanley_mcneil_se
+from tfpdu.audit.likelihood_ratio import lira_scores, logit_statistic, rmia_scores
+from tfpdu.audit.losses import cross_entropy, cross_entropy_from_logits, entropy, modified_entropy, root_moments
+from tfpdu.audit.membership import AuditSettings, audit_members
+from tfpdu.audit.one_run import one_run_epsilon, one_run_p_value
+from tfpdu.audit.protocols import PROTOCOLS
+from tfpdu.audit.signals import Predict, Signals, collect_signals
+from tfpdu.audit.statistics import (
+    SuccessRate,
+    balanced_interval,
+    best_threshold,
+    clopper_pearson,
+    success_rate,
+    tpr_at_fpr,
+)
+
+__all__ = [
+    "ATTACKS",
+    "PROTOCOLS",
+    "Accuracy",
+    "Attack",
+    "Auc",
+    "AuditSettings",
+    "Predict",
+    "Signals",
+    "SuccessRate",
+    "accuracy",
+    "accuracy_by_group",
+    "auc",
+    "audit_members",
+    "balanced_interval",
+    "best_threshold",
+    "clopper_pearson",
+    "collect_signals",
+    "cross_entropy",
+    "cross_entropy_from_logits",
+    "entropy",
+    "hanley_mcneil_se",
+    "lira_scores",
+    "logit_statistic",
+    "modified_entropy",
+    "one_run_epsilon",
+    "one_run_p_value",
+    "rmia_scores",
+    "root_moments",
+    "success_rate",
+    "tpr_at_fpr",
+]
