@@ -124,16 +124,18 @@ def _grid(axes: Axes, entry: dict[str, Any], key: str, most: float, shape: tuple
     axes.imshow(shares, cmap=ramp, vmin=0, vmax=most, aspect="auto")
     for row, column in np.ndindex(*shape):
         share, rows = shares[row, column], counts[row, column]
-        dark = share > 0.55 * most
+        dark = share > 0.68 * most
         text = f"{count(rows)}\n{percent(share)}" if rows else "none"
         ink = CARD[0] if dark else color("ink" if rows else "orange")
         axes.text(column, row, text, ha="center", va="center", fontsize=6.8, color=ink, linespacing=1.15)
     names = [value.split(", ", 1) for value in entry["values"]]
     axes.set_title(f"{key}  ·  {count(counts.sum())} rows", color=color("ink"), loc="left")
-    axes.set_xticks(range(shape[1]), [name[1] for name in names[: shape[1]]])
+    columns = [name[1].replace(", ", ",\n") for name in names[: shape[1]]]
+    axes.set_xticks(range(shape[1]), columns)
     axes.set_yticks(range(shape[0]), [name[0] for name in names[:: shape[1]]])
-    if max(len(name[1]) for name in names[: shape[1]]) > 9:
-        axes.tick_params(axis="x", rotation=30)
+    if max(len(line) for column in columns for line in column.split("\n")) > 10:
+        for label in axes.get_xticklabels():
+            label.set(rotation=30, ha="right", rotation_mode="anchor")
     axes.set_xticks(np.arange(-0.5, shape[1]), minor=True)
     axes.set_yticks(np.arange(-0.5, shape[0]), minor=True)
     axes.grid(False)
