@@ -1,1 +1,9 @@
-"""tfpdu."""
+"""What a run did, for people: report.html, Table I, TensorBoard, and figures of data bias.
+
+Everything is drawn from the run directory alone, so it can be drawn again at any time.
+"""
+
+from tfpdu.reporting.html import write_report
+from tfpdu.reporting.tables import console_table, print_table, write_table1
+
+__all__ = ["console_table", "print_table", "write_report", "write_table1"]

@@ -1,0 +1,230 @@
+"""The charts of a report, each one small enough to be read on a phone and given back as an inline SVG."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from tfpdu.reporting.formatting import duration, nats, percent
+from tfpdu.reporting.style import chart, color, series, themed_svg
+
+MAX_CELLS = 24  # more bars than this in one chart are not read
+Row = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A moment at which groups were measured: its words, its looks, and {group: fairness.json row}."""
+
+    words: str
+    role: str
+    marker: str
+    glyph: str
+    values: Mapping[str, Row]
+
+
+def bias_chart(name: str, attribute: str, entry: Row) -> str:
+    """Shares of an attribute's values before and after debiasing, and the prior as a tick.
+
+    Args:
+      name: unique in the page.
+      attribute: the attribute's name, or a joint's, e.g. "label x colour".
+      entry: its entry in bias.json; shares in [0, 1], K cells each.
+
+    Returns:
+      An `<svg>` element. With more than 24 cells, the 24 that were furthest from the prior are drawn.
+    """
+    cells = shown_cells(entry)
+    prior, before, after = (_shares(entry, key)[cells] for key in ("prior", "before", "after"))  # [cells]
+    labels = [_short(str(entry["values"][cell])) for cell in cells]
+    rows = np.arange(len(cells))
+    with chart(height=0.85 + 0.27 * len(cells)) as (figure, axes):
+        axes.hlines(rows, before, after, color=color("muted"), linewidth=1.2, alpha=0.7)
+        axes.plot(before, rows, "o", markerfacecolor="none", markeredgecolor=color("orange"), markeredgewidth=1.6, ms=6)
+        axes.plot(after, rows, "o", color=color("blue"), ms=5.5)
+        axes.vlines(prior, rows - 0.36, rows + 0.36, color=color("ink"), linewidth=2)
+        _category_axis(axes, labels)
+        _percent_axis(axes.xaxis)
+        top = float(np.nanmax(np.concatenate([prior, before, after])))
+        axes.set_xlim(0, min(1.0, top * 1.12) if top > 0 else 1)
+        axes.set_xlabel("share of the rows")
+        words = "; ".join(
+            f"{label}: {percent(b)} before, {percent(a)} after, prior {percent(p)}"
+            for label, b, a, p in zip(labels, before.tolist(), after.tolist(), prior.tolist(), strict=True)
+        )
+        return themed_svg(figure, name, f"Shares of {attribute}. {words}")
+
+
+def shown_cells(entry: Row) -> np.ndarray:
+    """Which cells of a bias.json entry its chart shows, int[<= 24], in their own order."""
+    gap = np.nan_to_num(np.abs(_shares(entry, "before") - _shares(entry, "prior")))
+    return np.sort(np.argsort(-gap, kind="stable")[:MAX_CELLS])
+
+
+def group_chart(name: str, attribute: str, groups: Sequence[str], stages: Sequence[Stage]) -> str:
+    """Accuracy of each group at up to three stages, with intervals.
+
+    Args:
+      name: unique in the page.
+      attribute: what the groups are values of.
+      groups: group names in the order to show.
+      stages: in order of time; values in [0, 1].
+    """
+    with chart(height=0.85 + 0.36 * len(groups)) as (figure, axes):
+        rows = np.arange(len(groups), dtype=float)
+        offsets = np.linspace(-0.22, 0.22, len(stages)) if len(stages) > 1 else [0.0]
+        for stage, offset in zip(stages, offsets, strict=True):
+            at, low, high = (
+                np.array([_number(stage.values.get(group), key) for group in groups])
+                for key in ("value", "ci_low", "ci_high")
+            )
+            axes.hlines(rows + offset, low, high, color=color(stage.role), linewidth=1.6, alpha=0.55)
+            face = "none" if stage.glyph == "○" else color(stage.role)
+            edge: dict[str, Any] = {
+                "markeredgecolor": color(stage.role),
+                "markerfacecolor": face,
+                "markeredgewidth": 1.6,
+            }
+            axes.plot(at, rows + offset, stage.marker, ms=5, **edge)
+        _category_axis(axes, [_short(group) for group in groups])
+        _percent_axis(axes.xaxis)
+        axes.set_xlabel("accuracy on the test pool")
+        low_end, high_end = axes.get_xlim()
+        axes.set_xlim(max(0.0, low_end), min(1.02, high_end))
+        words = "; ".join(f"{group}: {_at_stages(group, stages)}" for group in groups)
+        return themed_svg(figure, name, f"Accuracy by {attribute}. {words}")
+
+
+def _at_stages(group: str, stages: Sequence[Stage]) -> str:
+    seen = [(stage.words, stage.values[group]["value"]) for stage in stages if group in stage.values]
+    return ", ".join(f"{percent(value)} {words}" for words, value in seen)
+
+
+ACCURACY_LINES = (
+    ("test_accuracy", "test"),
+    ("retain_accuracy", "retain (all rows of S)"),
+    ("retain_accuracy_originals", "retain, originals"),
+    ("retain_accuracy_synthetic", "retain, synthetic"),
+)
+
+
+def accuracy_chart(name: str, iterations: Sequence[Row]) -> str:
+    """Test and retain accuracy against the share of the originals forgotten; both in [0, 1]."""
+    forgotten = [_number(row, "forget_fraction") for row in iterations]
+    with chart(height=2.6) as (figure, axes):
+        drawn = []
+        for index, (key, words) in enumerate(ACCURACY_LINES):
+            values = np.array([_number(row, key) for row in iterations])
+            if np.all(np.isnan(values)):
+                continue
+            role, marker, dash = series(index)
+            axes.plot(forgotten, values, marker=marker, color=color(role), linestyle=dash, linewidth=1.8, ms=4.5)
+            seen = values[~np.isnan(values)]
+            drawn.append(f"{words} {percent(float(seen[0]))} at first, {percent(float(seen[-1]))} at last")
+        _forget_axis(axes)
+        _percent_axis(axes.yaxis)
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(0.0, low - 0.02), min(1.01, high + 0.02))
+        axes.set_ylabel("accuracy")
+        return themed_svg(figure, name, f"Accuracy against the share of originals forgotten. {'; '.join(drawn)}")
+
+
+def time_chart(name: str, iterations: Sequence[Row]) -> str:
+    """Seconds of each step's exact retraining as bars, and one full training as a line."""
+    steps = [row for row in iterations if row.get("unlearn_seconds") is not None and row.get("iteration", 0) > 0]
+    full = next((row["train_seconds"] for row in iterations if row.get("train_seconds") is not None), None)
+    with chart(height=2.6) as (figure, axes):
+        values = [float(row["unlearn_seconds"]) for row in steps]
+        axes.bar([int(row["iteration"]) for row in steps], values, width=0.62, color=color("blue"))
+        words = f"{len(values)} steps"
+        if values:
+            words += f" of {duration(min(values))} to {duration(max(values))}"
+        if full is not None:
+            axes.axhline(float(full), color=color("orange"), linewidth=1.8, linestyle=(0, (5, 1.6)))
+            words += f"; one full training takes {duration(float(full))}"
+        axes.set_ylim(0, max([*values, float(full or 0), 1e-9]) * 1.12)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(float(value)) if value else "0"))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 3, 6, 10]))
+        axes.grid(False, axis="x")
+        axes.set_xlabel("iteration")
+        return themed_svg(figure, name, f"Time of each unlearning step. {words}")
+
+
+def attack_chart(
+    name: str, population: str, rows: Sequence[Row], attacks: Sequence[str], limits: tuple[float, float]
+) -> str:
+    """Attack success against the share of originals forgotten, with interval bands and the 50 % line.
+
+    Args:
+      name: unique in the page.
+      population: whom the attacks ask about, in words.
+      rows: audit.json rows of this population, each with `forget_fraction` added; rates in [0, 1].
+      attacks: all attacks of the report, so that each keeps its colour in every panel.
+      limits: the y range that all panels share.
+    """
+    with chart(height=2.6) as (figure, axes):
+        axes.axhline(0.5, color=color("ink"), linewidth=1.1)
+        axes.annotate("50%: guessing", (0, 0.5), (2, -3), textcoords="offset points", va="top", color=color("muted"))
+        drawn = []
+        for index, attack in enumerate(attacks):
+            mine = sorted((row for row in rows if row["attack"] == attack), key=lambda row: row["forget_fraction"])
+            if not mine:
+                continue
+            role, marker, dash = series(index)
+            at = [row["forget_fraction"] for row in mine]
+            rates = [_number(row, "success_rate") for row in mine]
+            low, high = ([_number(row, key) for row in mine] for key in ("ci_low", "ci_high"))
+            axes.fill_between(at, low, high, color=color(role), alpha=0.1, linewidth=0)
+            axes.plot(at, rates, marker=marker, color=color(role), linestyle=dash, linewidth=1.5, ms=4)
+            drawn.append(f"{attack} {percent(rates[0])} at first, {percent(rates[-1])} at last")
+        _forget_axis(axes)
+        _percent_axis(axes.yaxis)
+        axes.set_ylim(*limits)
+        axes.set_ylabel("attack success")
+        return themed_svg(figure, name, f"Attack success on {population}. {'; '.join(drawn)}")
+
+
+def attack_limits(rows: Sequence[Row]) -> tuple[float, float]:
+    """A y range that holds every interval and the 50 % line."""
+    ends = [row[key] for row in rows for key in ("success_rate", "ci_low", "ci_high") if row.get(key) is not None]
+    return max(0.0, min([0.46, *ends]) - 0.01), min(1.0, max([0.56, *ends]) + 0.02)
+
+
+def kl_note(entry: Row) -> str:
+    """'KL 0.0171 → 0 nats' for the head of a chart."""
+    return f"KL {nats(entry.get('kl_before'))} → {nats(entry.get('kl_after'))} nats"
+
+
+def _category_axis(axes: Axes, labels: Sequence[str]) -> None:
+    axes.set_yticks(np.arange(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)  # the first group on top
+    axes.grid(False, axis="y")
+
+
+def _percent_axis(axis: Any) -> None:
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%" if abs(value) > 1e-12 else "0%"))
+    axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+
+
+def _forget_axis(axes: Axes) -> None:
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
+    axes.set_xlabel("originals forgotten")
+
+
+def _shares(entry: Row, key: str) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in entry[key]], np.float64)
+
+
+def _number(row: Row | None, key: str) -> float:
+    value = row.get(key) if row else None
+    return float("nan") if value is None else float(value)
+
+
+def _short(text: str, length: int = 22) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,108 @@
+"""Plain words on what a run guarantees and what it does not, chosen by what the run was."""
+
+import dataclasses
+
+from tfpdu.reporting.run_data import RunData
+
+CONDITIONS = (
+    "“Without those rows” means the same manifest minus them: shard, slice and forget rank of every other row, and all "
+    "seeds, were fixed by row id when the run was created.",
+    "The prior and the counts that steer the augmentation are treated as public.",
+    "The judge of sample attributes and any fitness were trained on auxiliary rows, none of them in S.",
+    "Requests do not adapt to models already seen: whoever asks for a deletion chose it without looking at the "
+    "models that this run gave out.",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Guarantees:
+    """What the report says: the classifier's guarantee, and the pipeline's by the generator's lineage.
+
+    Attributes:
+      tone: 'good' where nothing of a forgotten row is left in the pipeline by construction, 'partial' where it can
+        be for some rows, 'warning' where it is not.
+      headline: one line on the pipeline.
+      paragraphs: what that means.
+    """
+
+    tone: str
+    headline: str
+    paragraphs: tuple[str, ...]
+
+
+_BY_LINEAGE = {
+    "keep": Guarantees(
+        "warning",
+        "The generator remembers: the pipeline as a whole has no deletion guarantee.",
+        (
+            "The generator of this run was trained on the originals and is kept (generator.lineage = keep, the "
+            "setting of the published method). Its samples stand in for the forgotten rows and still carry what it "
+            "learned from them, so a row that the classifier has unlearned can still shape the classifier through "
+            "the samples, and may in part be drawn from the generator itself.",
+            "“No originals left” therefore says which rows the classifier is trained on, not that nothing of them "
+            "is left. Choose generator.lineage = public or strict where that matters.",
+        ),
+    ),
+    "public": Guarantees(
+        "good",
+        "The generator never saw the originals: its samples carry nothing of them.",
+        (
+            "The generator of this run was trained on rows outside S (generator.lineage = public), and stays as it is "
+            "when originals are deleted. The guarantee for the classifier therefore holds for the whole pipeline, "
+            "samples included.",
+            "It says nothing about the public rows: they were never to be forgotten, and the generator may remember "
+            "them.",
+        ),
+    ),
+    "strict": Guarantees(
+        "partial",
+        "Each deletion retires the generator and its samples; both are made anew from the rows still there.",
+        (
+            "The generator of this run was trained on originals, but with each deletion the generator and "
+            "every sample it made are dropped and made again without the deleted rows (generator.lineage = strict). "
+            "Nothing that saw a deleted row survives in the pipeline.",
+            "The originals that remain still train the generator, and a generator cannot be trained on nothing: such "
+            "a run stops at generator.min_rows originals, whose traces are in the samples.",
+        ),
+    ),
+}
+
+_UNKNOWN = Guarantees(
+    "warning",
+    "The run does not say what its generator was trained on: assume that the samples carry the originals.",
+    ("generator.lineage is not in config.json, or not one of keep, public, strict.",),
+)
+
+_WITHOUT_GENERATOR = {
+    "none": Guarantees(
+        "good",
+        "No generator: no rows were made, and nothing but the classifier has seen the originals.",
+        ("augment.method = none: the data set is only what was drawn, less what was deleted.",),
+    ),
+    "oversample": Guarantees(
+        "warning",
+        "The added rows are copies of originals: a copy carries the whole row.",
+        (
+            "augment.method = oversample. The counts of originals left do not count the copies. An original is gone "
+            "only when its copies are gone too.",
+        ),
+    ),
+    "undersample": Guarantees(
+        "good",
+        "No generator: rows were left out, none were made.",
+        ("augment.method = undersample: rows that were left out trained nothing.",),
+    ),
+    "reweigh": Guarantees(
+        "good",
+        "No generator: rows were weighted, none were made.",
+        ("augment.method = reweigh: the weights depend on the counts, which are treated as public.",),
+    ),
+}
+
+
+def guarantees(run: RunData) -> Guarantees:
+    """The words for this run, by `augment.method` and `generator.lineage` in its config."""
+    method = run.setting("augment.method")
+    if method in _WITHOUT_GENERATOR:
+        return _WITHOUT_GENERATOR[method]
+    return _BY_LINEAGE.get(str(run.lineage), _UNKNOWN)

@@ -1,0 +1,285 @@
+"""report.html: one self-contained page that tells what a run did, drawn from its run directory alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from tfpdu.common.files import write_text
+from tfpdu.reporting import figures, formatting
+from tfpdu.reporting.formatting import exact
+from tfpdu.reporting.guarantees import CONDITIONS, guarantees
+from tfpdu.reporting.run_data import RunData, read_run
+from tfpdu.reporting.samples import strip
+from tfpdu.reporting.style import CARD, GLYPHS, css_variables, series
+from tfpdu.reporting.summary import above_guessing, main_audit, sentence, summarise
+from tfpdu.reporting.tables import TABLE1_COLUMNS, table1_rows
+
+Row = Mapping[str, Any]
+
+POPULATIONS = {
+    "all_originals": "all originals of S",
+    "forgotten": "originals forgotten so far",
+    "remaining": "originals not yet forgotten",
+}
+ATTACK_NAMES = {"m_loss": "M-Loss", "m_mean": "M-Mean", "moments": "Moments"}
+_HERE = Path(__file__).parent
+
+
+def write_report(workdir: str | Path, title: str | None = None, show_originals: bool = True) -> Path:
+    """Writes `report.html` into a run directory, atomically, from the files there and nothing else.
+
+    The page needs no network and no other file. The same files give the same bytes. A file that is not there yet
+    (a run in progress) or is damaged leaves its section with a sentence that says so.
+
+    Args:
+      workdir: the run directory.
+      title: the page's heading; default: made from the data set's name.
+      show_originals: whether to show pictures of the originals; `report.originals = False` in config.json also
+        hides them.
+
+    Returns:
+      The path of report.html.
+
+    Raises:
+      UserError: the directory does not exist or holds none of the files of a run.
+    """
+    run = read_run(workdir)
+    path = run.workdir / "report.html"
+    write_text(path, render(run, title, show_originals))
+    return path
+
+
+def render(run: RunData, title: str | None = None, show_originals: bool = True) -> str:
+    """The page as text; arguments as for `write_report`."""
+    summary = summarise(run)
+    template = _environment().get_template("report.html")
+    return template.render(
+        title=title or f"Debiased and unlearned: {summary.dataset or run.workdir.name}",
+        css=Markup(_stylesheet()),
+        run=run,
+        summary=summary,
+        sentence=sentence(summary),
+        bias=_bias(run),
+        samples=_samples(run, show_originals),
+        gate=_gate(run),
+        groups=_groups(run),
+        table=_table(run),
+        charts=_charts(run),
+        attacks=_attacks(run),
+        guarantee=guarantees(run),
+        conditions=CONDITIONS,
+        manifest=run.manifest,
+        files=[(name, words, (run.workdir / name.rstrip("/")).exists()) for name, words in _FILES],
+    )
+
+
+_FILES = (
+    ("config.json", "every setting of the run"),
+    ("manifest.json", "versions, machine, seeds, hash of the data"),
+    ("pools.json", "which row is in which pool"),
+    ("metrics.jsonl", "what happened, one event a line"),
+    ("bias.json", "shares, counts and KL of each attribute"),
+    ("audit.json", "every attack, population and iteration"),
+    ("fairness.json", "accuracy by class and group"),
+    ("table1.csv", "the table of iterations"),
+    ("ledger.jsonl", "deletion requests and their receipts"),
+    ("samples/", "the pictures shown here"),
+    ("generator/", "the generator's checkpoints"),
+    ("shards/", "one classifier a shard"),
+    ("tensorboard/", "scalars and images for TensorBoard"),
+    ("export/", "models for TF Serving"),
+)
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    names = ("percent", "count", "nats", "duration", "decimal")
+    environment.filters.update({name: exact(getattr(formatting, name)) for name in names})
+    environment.filters["above_guessing"] = above_guessing
+    environment.filters["attack_name"] = lambda name: ATTACK_NAMES.get(name, name)
+    return environment
+
+
+def _stylesheet() -> str:
+    light, dark = css_variables(dark=False), css_variables(dark=True)
+    variables = (
+        f":root {{ color-scheme: light dark; --card: {CARD[0]}; {light} }}\n"
+        f"@media (prefers-color-scheme: dark) {{ :root {{ --card: {CARD[1]}; {dark} }} }}\n"
+    )
+    return variables + (_HERE / "report.css").read_text(encoding="utf-8")
+
+
+def _bias(run: RunData) -> dict[str, Any] | None:
+    if not run.bias.get("attributes"):
+        return None
+    entries = []
+    # a joint first: it shows what its marginals cannot
+    order = sorted(run.bias["attributes"].items(), key=lambda item: " x " not in item[0])
+    for index, (name, entry) in enumerate(order):
+        cells = len(entry["values"])
+        columns = ("values", "prior", "before", "after", "counts_before", "counts_after")
+        nothing = [None] * cells
+        entries.append(
+            {
+                "name": name,
+                "entry": entry,
+                "note": figures.kl_note(entry),
+                "chart": Markup(figures.bias_chart(f"bias-{index}", name, entry)),
+                "hidden": cells - len(figures.shown_cells(entry)),
+                "cells": list(zip(*(entry.get(column) or nothing for column in columns), strict=True)),
+            }
+        )
+    return {"entries": entries, **{key: run.bias.get(key) for key in _BIAS_TOTALS}}
+
+
+_BIAS_TOTALS = ("kl_before", "kl_after", "total_before", "total_after", "n_added", "smoothing")
+
+
+def _samples(run: RunData, show_originals: bool) -> dict[str, Any] | None:
+    if not run.showcase:
+        return None
+    hidden = not show_originals or run.setting("report.originals") is False
+    originals = None if hidden else run.showcase.get("originals")
+    synthetic = run.showcase.get("synthetic")
+    rows = [
+        {
+            "name": str(name),
+            "originals": None if originals is None or not originals[index].size else strip(originals[index]),
+            "synthetic": None if synthetic is None or not synthetic[index].size else strip(synthetic[index]),
+        }
+        for index, name in enumerate(run.showcase["label_names"])
+    ]
+    sizes = [array.shape[1:4] for array in (originals, synthetic) if array is not None]
+    return {"rows": rows, "hidden": hidden, "size": sizes[0] if sizes else None}
+
+
+def _gate(run: RunData) -> dict[str, Any] | None:
+    gate, generator = run.last("quality_gate"), run.last("generator")
+    by_iteration = {row.get("iteration"): row for row in run.named("augment")}
+    made = {key: sum(row.get(key) or 0 for row in by_iteration.values()) for key in _AUGMENT_COUNTS}
+    if not gate and not generator:
+        return None
+    return {"gate": gate, "generator": generator, "made": made if by_iteration else None}
+
+
+_AUGMENT_COUNTS = ("requested", "redrawn", "kept_although_different")
+
+
+def _groups(run: RunData) -> dict[str, Any] | None:
+    rows = [row for row in run.fairness if row.get("metric") == "accuracy" and row.get("value") is not None]
+    charts = []
+    for index, attribute in enumerate(dict.fromkeys(row["attribute"] for row in rows)):
+        mine = [row for row in rows if row["attribute"] == attribute]
+        stages = _stages(mine)
+        groups = list(dict.fromkeys(row["group"] for row in mine))
+        charts.append(
+            {
+                "attribute": attribute,
+                "stages": stages,
+                "groups": groups,
+                "gaps": [(stage, _gap(stage.values), _worst(stage.values)) for stage in stages],
+                "chart": Markup(figures.group_chart(f"groups-{index}", attribute, groups, stages)),
+            }
+        )
+    return {"charts": charts} if charts else None
+
+
+def _stages(rows: list[dict[str, Any]]) -> list[figures.Stage]:
+    last = max((row["iteration"] for row in rows if row["stage"] == "iteration"), default=0)
+    looks = (
+        ("before", "before debiasing", "orange", "o", "○"),
+        ("after", "after debiasing", "blue", "o", "●"),
+        ("iteration", f"after step {last}", "green", "D", "◆"),
+    )
+    stages = []
+    for stage, words, role, marker, glyph in looks:
+        at_last = {
+            r["group"]: r for r in rows if r["stage"] == stage and (stage != "iteration" or r["iteration"] == last)
+        }
+        if at_last and not (stage == "iteration" and last == 0):  # step 0 is the stage after debiasing
+            stages.append(figures.Stage(words, role, marker, glyph, at_last))
+    return stages
+
+
+def _gap(values: Mapping[str, Row]) -> float:
+    rates = [row["value"] for row in values.values()]
+    return float(max(rates) - min(rates))
+
+
+def _worst(values: Mapping[str, Row]) -> Row:
+    return min(values.values(), key=lambda row: row["value"])
+
+
+def _table(run: RunData) -> list[dict[str, Any]]:
+    """One dict per iteration: the columns of table1.csv, and what else the events know of that iteration."""
+    events = {row["iteration"]: dict(row) for row in run.iterations()}
+    if not run.table1:
+        return [events[row["iteration"]] | row for row in table1_rows(run.events)]
+    rows = []
+    for line in run.table1:
+        row = {name: float(line[name]) if line.get(name) else None for name in TABLE1_COLUMNS}
+        iteration = int(row["iteration"] or 0)
+        rows.append(events.get(iteration, {}) | row | {"iteration": iteration})
+    return rows
+
+
+def _charts(run: RunData) -> dict[str, Any] | None:
+    rows = [row for row in _table(run) if row.get("forget_fraction") is not None]
+    if not rows:
+        return None
+    drawn = [
+        (series(index)[0], GLYPHS[series(index)[1]], words)
+        for index, (key, words) in enumerate(figures.ACCURACY_LINES)
+        if any(row.get(key) is not None for row in rows)
+    ]
+    return {
+        "accuracy": Markup(figures.accuracy_chart("accuracy", rows)),
+        "legend": drawn,
+        "time": Markup(figures.time_chart("time", rows)),
+    }
+
+
+def _attacks(run: RunData) -> dict[str, Any] | None:
+    forgotten = {row["iteration"]: row.get("forget_fraction") for row in _table(run)}
+    rows = [
+        {**row, "forget_fraction": forgotten[row["iteration"]]}
+        for row in main_audit(run)
+        if forgotten.get(row["iteration"]) is not None
+    ]
+    if not rows:
+        return None
+    attacks = list(dict.fromkeys(row["attack"] for row in rows))
+    limits = figures.attack_limits(rows)
+    panels: list[dict[str, Any]] = []
+    for key in [*POPULATIONS, *sorted({row["population"] for row in rows} - set(POPULATIONS))]:
+        mine = [row for row in rows if row["population"] == key]
+        words = POPULATIONS.get(key, key)
+        name = f"attacks-{len(panels)}"
+        labelled = [{**row, "attack": _plain_name(row["attack"])} for row in mine]
+        names = [_plain_name(attack) for attack in attacks]
+        chart = Markup(figures.attack_chart(name, words, labelled, names, limits)) if mine else None
+        panels.append({"words": words, "chart": chart})
+    iterations = sorted({row["iteration"] for row in rows})
+    shown = sorted({iterations[0], iterations[len(iterations) // 2], iterations[-1]})
+    return {
+        "legend": [(series(i)[0], GLYPHS[series(i)[1]], attack) for i, attack in enumerate(attacks)],
+        "panels": panels,
+        "rows": [row for row in rows if row["iteration"] in shown],
+        "populations": POPULATIONS,
+        "fprs": sorted({fpr for row in rows for fpr in row.get("tpr_at_fpr") or {}}, key=float, reverse=True),
+        "protocol": rows[0].get("protocol"),
+        "count": len(attacks),
+    }
+
+
+def _plain_name(attack: str) -> str:
+    return ATTACK_NAMES.get(attack, attack)
