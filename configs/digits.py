@@ -22,7 +22,9 @@ def get_config(variant: str = "") -> ConfigDict:
 
     # Disjoint pools: counts, or shares of all rows; "official" is the source's own test partition.
     config.pools = ConfigDict(
-        dict(private=0.47, non_members_calibration=0.1, non_members_evaluation=0.1, auxiliary=0.15, public=0.0, test=0.18)
+        dict(
+            private=0.47, non_members_calibration=0.1, non_members_evaluation=0.1, auxiliary=0.15, public=0.0, test=0.18
+        )
     )
 
     config.draw = ConfigDict()
@@ -64,7 +66,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.audit.rows = 120  # a role
     config.audit.full_rows = 170  # at the first, the middle and the last iteration
     config.audit.protocols = ("holdout", "yu2021")
-    config.audit.tensorflow_privacy = True  # its threshold and trained attacks, where full_rows is used
+    config.audit.tensorflow_privacy = ("threshold", "lr")  # its attacks, at the same iterations; also mlp, knn, rf
 
     config.report = ConfigDict(dict(originals=True))
     return config

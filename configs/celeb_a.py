@@ -1,0 +1,33 @@
+"""CelebA at 64 x 64: Smiling is learned, Young and Male are the attributes; identities stay together.
+
+celeb_a:cpu  2 cores
+"""
+
+from ml_collections import ConfigDict
+from tfpdu_configs import digits
+
+
+def get_config(variant: str = "cpu") -> ConfigDict:
+    config = digits.get_config()
+    config.data.name = "celeb_a"
+    config.data.attributes = ("Young", "Male")
+    config.data.target = "Smiling"
+    config.data.image_size = 64
+    config.pools = ConfigDict(
+        dict(
+            private=0.4, non_members_calibration=0.1, non_members_evaluation=0.15, auxiliary=0.15, public=0.0, test=0.2
+        )
+    )
+    config.draw.rows = 2000
+    config.draw.attribute = ""
+    config.prior.over = (("Young", "Male"),)
+    config.views = ConfigDict(dict(count=10, flip=True, shift=6, cutout=0))
+    config.generator.lineage = "keep"
+    config.generator.floor = 0.6
+    config.generator.gate_rows = 1000
+    config.audit.rows = 250
+    config.audit.full_rows = 400
+    config.report.originals = False  # CelebA's pictures may not be passed on
+    if variant != "cpu":
+        raise ValueError(f"celeb_a: unknown variant {variant!r}; known: cpu")
+    return config

@@ -1,0 +1,76 @@
+"""What a user sees when the input is at fault: exit code 2, one line, nothing written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_pdu(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "scripts/run_pdu.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+
+
+def assert_one_line(result: subprocess.CompletedProcess, code: int, *words: str) -> None:
+    assert result.returncode == code, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, result.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config.loop.iteration=3"], ["iterations"]),
+        (["--config.sed=3"], ["seed"]),
+        (["--config.seed=three"], ["config.seed"]),
+        (["--confg=digits"], ["confg", "config"]),
+        (["--config=digts"], ["digits"]),
+        (["--config=nowhere/mine.py"], ["no such file"]),
+        ([], ["--workdir"]),
+    ],
+)
+def test_a_wrong_command_line_gets_one_line_that_names_the_right_word(arguments, words):
+    assert_one_line(run_pdu(*arguments), 2, *words)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("--config.ensemble.shards=0", ["shards", "0"]),
+        ("--config.ensemble.shards=5000", ["shards", "5000"]),
+        ("--config.prior.kind=unifrom", ["uniform"]),
+        ("--config.draw.rows=100000", ["100000"]),
+        ("--config.loop.iterations=3", ["capacity"]),
+        ("--config.data.name=digit", ["digits"]),
+        ("--config.data.attributes=('parety',)", ["parity"]),
+    ],
+)
+def test_a_value_out_of_range_is_named(tmp_path, override, words):
+    assert_one_line(run_pdu(f"--workdir={tmp_path / 'run'}", override), 2, *words)
+
+
+def test_a_missing_data_set_says_how_to_get_it(tmp_path):
+    result = run_pdu("--config=cifar10", f"--workdir={tmp_path / 'run'}", f"--config.data.directory={tmp_path}")
+    assert_one_line(result, 2, "cifar10", "TFDS_DATA_DIR")
+
+
+def test_help_lists_the_flags_and_exits_0():
+    result = run_pdu("--helpshort")
+    assert result.returncode == 0
+    assert "--workdir" in result.stdout
+    assert "dry_run" in result.stdout
+
+
+def test_the_tfpdu_command_names_its_commands_and_the_nearest_one():
+    tfpdu = [sys.executable, "-c", "from tfpdu.cli.main import main; main()"]
+    listed = subprocess.run(tfpdu, capture_output=True, text=True)
+    assert listed.returncode == 0
+    assert "Algorithm 2" in listed.stdout
+    wrong = subprocess.run([*tfpdu, "rum"], capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert "'run'" in wrong.stderr

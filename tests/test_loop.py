@@ -1,0 +1,189 @@
+"""Algorithm 2 end to end on a tiny run: the invariants, and resuming wherever it was killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.loop_config import tiny_config
+from tfpdu.common import StopRequested, UserError, files
+from tfpdu.loop import run_pdu
+
+RUN = "import json,sys; from tfpdu.loop import run_pdu; run_pdu(json.loads(sys.argv[1]), sys.argv[2])"
+ROOT = Path(__file__).parents[1]
+
+
+def start(config: dict, workdir: Path) -> subprocess.Popen:
+    command = [sys.executable, "-c", RUN, json.dumps(config), str(workdir)]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def finish(config: dict, workdir: Path) -> None:
+    process = start(config, workdir)
+    _, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors
+
+
+def timeless(value):
+    """A JSON value without what the clock decides."""
+    if isinstance(value, dict):
+        return {k: timeless(v) for k, v in value.items() if not k.endswith("seconds") and k != "images_per_second"}
+    return [timeless(v) for v in value] if isinstance(value, list) else value
+
+
+def contents(workdir: Path) -> dict:
+    """Every result file of a run by name: arrays by hash, JSON without times."""
+    found = {}
+    for path in sorted(workdir.rglob("*")):
+        name = str(path.relative_to(workdir))
+        if path.is_dir() or path.name == ".lock" or name.startswith("tensorboard") or path.suffix == ".html":
+            continue
+        if path.suffix == ".h5":
+            arrays = []
+            with h5py.File(path) as file:
+                file.visititems(lambda key, item: arrays.append(np.asarray(item)) if hasattr(item, "dtype") else None)
+            found[name] = files.array_hash(*arrays)
+        elif path.suffix == ".npz":
+            found[name] = {key: files.array_hash(array) for key, array in files.read_npz(path).items()}
+        elif path.suffix == ".json":
+            found[name] = timeless(json.loads(path.read_text()))
+        elif path.suffix == ".jsonl":
+            found[name] = [timeless(json.loads(line)) for line in path.read_text().splitlines()]
+        elif path.name == "table1.csv":
+            found[name] = [row.split(",")[:3] for row in path.read_text().splitlines()]
+        else:
+            found[name] = path.read_bytes()
+    return found
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    finish(tiny_config(), workdir)
+    return workdir
+
+
+def iterations(workdir: Path) -> list[dict]:
+    return [e for e in files.read_json_lines(workdir / "metrics.jsonl") if e["event"] == "iteration"]
+
+
+def test_originals_fall_to_none_while_the_size_stays(uninterrupted):
+    events = iterations(uninterrupted)
+    assert [e["iteration"] for e in events] == [0, 1, 2]
+    assert [e["n_original"] for e in events] == [100, 50, 0]
+    assert len({e["n_original"] + e["n_synthetic"] for e in events}) == 1
+    assert [e["forget_fraction"] for e in events] == [0.0, 0.5, 1.0]
+
+
+def test_bias_stays_under_rho_from_algorithm_1_to_the_end(uninterrupted):
+    report = json.loads((uninterrupted / "bias.json").read_text())
+    assert report["kl_before"] > 0.1 > 1e-6 > report["kl_after"]
+    assert all(e["bias_kl"] < 1e-6 for e in iterations(uninterrupted))
+
+
+def test_the_run_directory_holds_what_the_contract_names(uninterrupted):
+    for name in ("config.json", "manifest.json", "metrics.jsonl", "bias.json", "audit.json", "table1.csv",
+                 "fairness.json", "report.html", "pools.json", "samples/showcase.npz", "generator", "shards", "tensorboard"):  # fmt: skip
+        assert (uninterrupted / name).exists(), name
+    assert not (uninterrupted / "baseline").exists()
+    assert {row["iteration"] for row in json.loads((uninterrupted / "audit.json").read_text())} == {0, 1, 2}
+    assert {row["stage"] for row in json.loads((uninterrupted / "fairness.json").read_text())} == {"before", "after", "iteration"}  # fmt: skip
+
+
+def test_only_weights_of_the_last_step_are_left(uninterrupted):
+    shards = sorted(p.name for p in (uninterrupted / "shards").iterdir() if p.is_dir())
+    assert shards == ["0", "1"]
+    for shard in shards:
+        assert len(list((uninterrupted / "shards" / shard).glob("*.weights.h5"))) == 1
+
+
+def test_a_deleted_id_never_returns(uninterrupted):
+    drawn = set(json.loads((uninterrupted / "pools.json").read_text())["draw"])
+    for path in (uninterrupted / "samples").glob("0*.npz"):
+        assert not drawn & set(files.read_npz(path)["ids"].tolist())
+
+
+def test_a_finished_run_started_again_changes_nothing(uninterrupted):
+    before = contents(uninterrupted)
+    finish(tiny_config(), uninterrupted)
+    assert contents(uninterrupted) == before
+
+
+@pytest.mark.parametrize("moment", ["generator/generator.json", "samples/0001.npz"])
+def test_a_killed_run_resumes_to_the_results_of_an_uninterrupted_one(uninterrupted, tmp_path, moment):
+    workdir = tmp_path / "run"
+    process = start(tiny_config(), workdir)
+    deadline = time.monotonic() + 300
+    while not (workdir / moment).exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process.poll() is None, "the run ended before it could be killed"
+    process.kill()
+    process.communicate()
+    finish(tiny_config(), workdir)
+    assert contents(workdir) == contents(uninterrupted)
+
+
+@pytest.mark.slow
+def test_runs_killed_at_many_moments_resume_to_the_same_results(uninterrupted, tmp_path):
+    workdir = tmp_path / "run"
+    moments = np.random.default_rng(0).uniform(3, 25, 12)
+    for moment in moments:  # the same run, killed again and again
+        process = start(tiny_config(), workdir)
+        try:
+            process.communicate(timeout=moment)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+    finish(tiny_config(), workdir)
+    assert contents(workdir) == contents(uninterrupted)
+
+
+def test_sigterm_stops_at_a_safe_point_and_the_run_resumes(uninterrupted, tmp_path):
+    workdir = tmp_path / "run"
+    code = RUN.replace("; run_pdu", "; from tfpdu.common.interrupt import deferred\nwith deferred(): run_pdu")
+    command = [sys.executable, "-c", code, json.dumps(tiny_config()), str(workdir)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while not (workdir / "generator" / "generator.json").exists() and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert StopRequested.__name__ in errors
+    assert process.returncode != -signal.SIGTERM
+    finish(tiny_config(), workdir)
+    assert contents(workdir) == contents(uninterrupted)
+
+
+@pytest.mark.parametrize("method", ["none", "oversample", "undersample", "reweigh"])
+def test_the_plain_alternatives_run_until_no_row_is_left(tmp_path, method):
+    config = tiny_config(augment__method=method, loop__iterations=2)
+    finish(config, tmp_path / "run")
+    events = iterations(tmp_path / "run")
+    assert [e["iteration"] for e in events] == [0, 1]  # after the second step no row would be left
+    assert all(e["n_synthetic"] == 0 for e in events)
+
+
+def test_a_run_of_another_configuration_is_refused_without_touching_it(uninterrupted):
+    before = contents(uninterrupted)
+    with pytest.raises(UserError, match=r"config\.seed=0, now config\.seed=1"):
+        run_pdu(tiny_config(seed=1), uninterrupted)
+    assert contents(uninterrupted) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0 and not os.access("/dev/full", os.W_OK), reason="needs /dev/full")
+def test_nothing_is_half_written_on_a_full_disk(tmp_path, monkeypatch):
+    import errno
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        run_pdu(tiny_config(), tmp_path / "run")
+    assert {p.name for p in (tmp_path / "run").iterdir()} <= {".lock", "problems.csv"}

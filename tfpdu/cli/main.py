@@ -1,0 +1,28 @@
+"""`tfpdu <command>`: the same commands as scripts/*.py."""
+
+import importlib
+import sys
+
+from tfpdu.common.validation import did_you_mean
+
+COMMANDS = {
+    "run": ("tfpdu.cli.run_pdu", "Algorithm 2: debias, learn, forget, replenish, audit, report"),
+    "bias": ("tfpdu.cli.bias_report", "the bias of a data set against a prior: table, bias.json, figures"),
+    "report": ("tfpdu.cli.report", "write report.html anew from a run directory"),
+}
+
+
+def main() -> None:
+    """Hands over to the command named first on the command line; does not return."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
+        print("usage: tfpdu <command> [flags]; tfpdu <command> --helpshort lists a command's flags\n")
+        print("\n".join(f"  {name:8}{text}" for name, (_, text) in COMMANDS.items()))
+        sys.exit(0)
+    name = sys.argv.pop(1)
+    if name not in COMMANDS:
+        print(
+            f"tfpdu: no command {name!r}{did_you_mean(name, COMMANDS)}; known: {', '.join(COMMANDS)}", file=sys.stderr
+        )
+        sys.exit(2)
+    sys.argv[0] = f"tfpdu {name}"
+    importlib.import_module(COMMANDS[name][0]).main()

@@ -1,0 +1,225 @@
+"""What Algorithm 2 starts from: pools, the draw S, the prior, the judge, the generator and its quality gate.
+
+Every part is kept in the run directory and found there by a resumed run.
+"""
+
+import dataclasses
+import platform
+import shutil
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tfpdu
+from tfpdu.bias import Prior
+from tfpdu.common import UserError, files, say
+from tfpdu.common.determinism import fingerprint
+from tfpdu.common.run_directory import RunDirectory
+from tfpdu.common.seeds import hashed_order
+from tfpdu.data import UNKNOWN, Pools, Records, cut_pools, draw, load
+from tfpdu.diffusion import Generator, fit_generator, measure_quality, require_quality
+from tfpdu.ensemble import EnsembleSettings, assign_shards
+from tfpdu.settings import Settings
+from tfpdu.unlearning import ShardedLearner
+
+POOL_SEED = 0  # seeds vary draws and training, never the pools
+
+Predict = Callable[[np.ndarray], np.ndarray]
+Judge = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+    """The data of a run.
+
+    Attributes:
+      pools: the disjoint pools.
+      drawn: S, the private rows that the classifier learns and then forgets.
+      prior: D.
+      shard: int32[n], the shard of each row of S, fixed here for ever.
+      slice: int32[n], its slice within the shard.
+      forget_order: ids of S in the order in which they are forgotten.
+    """
+
+    pools: Pools
+    drawn: Records
+    prior: Prior
+    shard: np.ndarray
+    slice: np.ndarray
+    forget_order: np.ndarray
+
+
+def prepare_data(settings: Settings, run: RunDirectory) -> Material:
+    """Loads the data, cuts the pools, draws S, and records all of it by id."""
+    records = load(
+        settings.data.name,
+        problems=run.file("problems.csv"),
+        **{k: v for k, v in dataclasses.asdict(settings.data).items() if k != "name"},
+    )
+    pools = cut_pools(records, settings.pools, POOL_SEED)
+    drawn = draw(pools.private, settings.draw, settings.seed)
+    prior = settings.prior.build(drawn, pools.auxiliary)
+    shard, slices = assign_shards(drawn, settings.ensemble.shards, settings.ensemble.slices, settings.seed)
+    material = Material(pools, drawn, prior, shard, slices, drawn.ids[hashed_order(drawn.ids, settings.seed, "forget")])
+    _record(material, settings, run)
+    return material
+
+
+def _record(material: Material, settings: Settings, run: RunDirectory) -> None:
+    pools = {name: list(ids) for name, ids in material.pools.ids().items()}
+    drawn = material.drawn
+    written = {
+        "pools": pools,
+        "draw": drawn.ids.tolist(),
+        "shard": material.shard.tolist(),
+        "slice": material.slice.tolist(),
+        "data_hash": files.array_hash(drawn.images, drawn.labels, drawn.attributes),
+    }
+    if run.file("pools.json").exists():
+        before = files.read_json(run.file("pools.json"))
+        if before != written:
+            raise UserError(f"--workdir={run.path}: the data set changed since this run was made; start another run")
+        return
+    files.write_json(run.file("pools.json"), written)
+    files.write_json(run.file("manifest.json"), manifest(material, settings))
+
+
+def manifest(material: Material, settings: Settings) -> dict[str, Any]:
+    """What a run was made on and from: versions, machine, seeds, data."""
+    packages = ("tensorflow", "keras", "numpy", "scipy", "scikit-learn", "tensorflow-datasets")
+    drawn = material.drawn
+    return {
+        "tfpdu_version": tfpdu.__version__,
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
+        "platform": platform.platform(),
+        "cpu": _processor(),
+        "seed": settings.seed,
+        "precision": settings.ensemble.precision,
+        **fingerprint(),
+        "data": {
+            "name": settings.data.name,
+            "hash": files.array_hash(drawn.images, drawn.labels, drawn.attributes),
+            "rows": len(drawn),
+            "image_shape": list(drawn.images.shape[1:]),
+            "classes": list(drawn.label_names),
+            "attributes": {spec.name: list(spec.values) for spec in drawn.specs},
+        },
+        "pools": {name: len(ids) for name, ids in material.pools.ids().items()},
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def fit_classifier(directory: Path, records: Records, settings: EnsembleSettings, parent: Settings) -> Predict:
+    """One ResNet18 outside the ensemble (judge, quality gate), kept in `directory`. Returns a Predict."""
+    learner = ShardedLearner(
+        directory,
+        settings,
+        parent.views,
+        classes=records.classes,
+        input_shape=records.images.shape[1:],
+        seed=parent.seed,
+    )
+    nothing = np.zeros(len(records), np.int32)
+    return learner.learn(records, nothing, nothing).ensemble.probabilities
+
+
+def fit_judge(material: Material, settings: Settings, run: RunDirectory) -> Judge:
+    """Classifiers of the prior's attributes, trained on the auxiliary pool alone.
+
+    Returns:
+      A function from uint8[m, h, w, c] to int8[m, j]; -1 in columns that the prior does not name.
+    """
+    auxiliary = material.pools.auxiliary
+    names = [spec.name for spec in auxiliary.specs]
+    wanted = {name for constraint in material.prior.constraints for name in constraint.variables} & set(names)
+    predicts: dict[int, Predict] = {}
+    for name in sorted(wanted):
+        codes = auxiliary.column(name)
+        known = auxiliary.take(codes != UNKNOWN)
+        if not len(known):
+            raise UserError(f"config.pools.auxiliary: no row with a known {name!r} for the judge to learn from")
+        table = dataclasses.replace(
+            known, labels=codes[codes != UNKNOWN].astype(np.int32), label_names=auxiliary.spec(name).values
+        )
+        predicts[names.index(name)] = fit_classifier(run.file("judge", name), table, settings.judge, settings)
+
+    def judge(images: np.ndarray) -> np.ndarray:
+        verdict = np.full((len(images), len(names)), UNKNOWN, np.int8)
+        for column, predict in predicts.items():
+            verdict[:, column] = predict(images).argmax(1)
+        return verdict
+
+    return judge
+
+
+def fit_checked_generator(material: Material, settings: Settings, run: RunDirectory, judge: Judge) -> Generator:
+    """Trains the generator (or finds it), and lets it pass the quality gate before anything is replaced."""
+    lineage = settings.generator.lineage
+    rows = {"keep": material.drawn, "public": material.pools.public}.get(lineage)
+    if rows is None:
+        raise UserError("config.generator.lineage: expected 'keep' or 'public' in a run of Algorithm 2")
+    if not len(rows):
+        raise UserError("config.generator.lineage=public: config.pools.public holds no rows")
+    generator = fit_generator(rows, settings.generator, run.file("generator"), settings.seed)
+    card = generator.card
+    run.record(
+        {
+            "event": "generator",
+            **{k: card[k] for k in ("images_seen", "seconds", "images_per_second", "loss", "parameters", "rows", "id")},
+            "lineage": lineage,
+        }
+    )
+    if settings.generator.floor:
+        require_quality(run.event("quality_gate") or _measure(generator, rows, material, settings, run, judge))
+    return generator
+
+
+def _measure(
+    generator: Generator, rows: Records, material: Material, settings: Settings, run: RunDirectory, judge: Judge
+) -> dict[str, Any]:
+    """Train on samples, test on real rows (CAS), beside the same number of the generator's own training rows."""
+    real = rows.take(hashed_order(rows.ids, settings.seed, "gate")[: settings.gate_rows])
+    say(f"quality gate: {len(real)} samples against {len(real)} real rows")
+
+    def train(records: Records, seed: int) -> Predict:
+        directory = run.file("gate", files.array_hash(records.images)[:8])
+        return fit_classifier(directory, records, settings.judge, settings)
+
+    verdict = measure_quality(
+        generator.for_specs(real.specs),
+        real,
+        material.pools.auxiliary,
+        train,
+        floor=settings.generator.floor,
+        seed=settings.seed,
+        judge=judge,
+    )
+    shutil.rmtree(run.file("gate"), ignore_errors=True)  # it saw rows that will be forgotten
+    run.record({"event": "quality_gate", **verdict})
+    return verdict
+
+
+def showcase(drawn: Records, synthetic: Records, each: int, seed: int, originals: bool) -> dict[str, np.ndarray]:
+    """Pictures for the report: up to `each` originals and samples a class, drawn by id."""
+
+    def grid(records: Records) -> np.ndarray:
+        order = hashed_order(records.ids, seed, "showcase")
+        out = np.zeros((drawn.classes, each, *drawn.images.shape[1:]), np.uint8)
+        for label in range(drawn.classes):
+            rows = order[records.labels[order] == label][:each]
+            out[label, : len(rows)] = records.images[rows]
+        return out
+
+    columns = {"synthetic": grid(synthetic), "label_names": np.array(drawn.label_names)}
+    return {"originals": grid(drawn), **columns} if originals else columns

@@ -1,0 +1,149 @@
+"""The typed form of a run's configuration: one frozen dataclass a room, checked once."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from tfpdu.audit import AuditSettings
+from tfpdu.augment import AugmentSettings
+from tfpdu.bias import Prior, given_prior, reference_prior, uniform_prior
+from tfpdu.common.errors import UserError
+from tfpdu.common.validation import in_range, one_of, positive
+from tfpdu.data import DrawSettings, PoolSizes, Records, ViewPolicy
+from tfpdu.diffusion import GeneratorSettings
+from tfpdu.ensemble import EnsembleSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """What to load, see `tfpdu.data.load`."""
+
+    name: str
+    directory: str = ""
+    table: str = ""
+    label: str = ""
+    subject: str = ""
+    image_size: int = 0
+    attributes: tuple[str, ...] = ()
+    target: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class PriorSettings:
+    """The prior D: over which variables, and where its probabilities come from.
+
+    Attributes:
+      kind: "uniform", "given", or "reference" (the shares in the auxiliary pool).
+      over: one entry a constraint; an entry is a tuple of variable names (several make a joint).
+      given: with kind "given", one tuple of probabilities an entry, joint cells row-major.
+    """
+
+    kind: str = "uniform"
+    over: tuple[tuple[str, ...], ...] = ()
+    given: tuple[tuple[float, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        one_of(("uniform", "given", "reference"), **{"config.prior.kind": self.kind})
+        if not self.over:
+            raise UserError("config.prior.over: expected at least one variable, e.g. (('superclass',),)")
+        if self.kind == "given" and len(self.given) != len(self.over):
+            raise UserError(f"config.prior.given: {len(self.given)} entries for {len(self.over)} in config.prior.over")
+
+    def build(self, records: Records, reference: Records) -> Prior:
+        """The prior for these records; raises `UserError` where it does not fit them."""
+        if self.kind == "given":
+            return given_prior(records, self.over, self.given)
+        if self.kind == "reference":
+            return reference_prior(records, self.over, reference)
+        return uniform_prior(records, self.over)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopSettings:
+    """Algorithm 2: T steps of forgetting; no step beyond `capacity` (Theorem 1's c) of the rows."""
+
+    iterations: int = 10
+    capacity: float = 0.2
+
+    def __post_init__(self) -> None:
+        positive(**{"config.loop.iterations": self.iterations})
+        in_range(0, 1, **{"config.loop.capacity": self.capacity})
+        if 1 / self.iterations > self.capacity:
+            raise UserError(
+                f"config.loop.iterations={self.iterations}: a step forgets {1 / self.iterations:.0%} of the rows,"
+                f" beyond config.loop.capacity={self.capacity:g}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Everything that a run depends on."""
+
+    seed: int
+    data: DataSettings
+    pools: PoolSizes
+    draw: DrawSettings
+    prior: PriorSettings
+    augment: AugmentSettings
+    generator: GeneratorSettings
+    gate_rows: int
+    ensemble: EnsembleSettings
+    judge: EnsembleSettings
+    views: ViewPolicy
+    loop: LoopSettings
+    audit: AuditSettings  # in the loop
+    full_audit: AuditSettings  # at the first, the middle and the last iteration
+    show_originals: bool
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Settings":
+        """Builds and checks all settings; a value out of range is named as `config.<room>.<key>`."""
+        generator = dict(config["generator"])
+        gate_rows = generator.pop("gate_rows")
+        positive(**{"config.generator.gate_rows": gate_rows})
+        ensemble = dict(config["ensemble"])
+        audit = dict(config["audit"])
+        full = {"rows": audit.pop("full_rows"), "tensorflow_privacy": audit.pop("tensorflow_privacy")}
+        return cls(
+            seed=int(config["seed"]),
+            data=_build(DataSettings, config, "data"),
+            pools=_build(PoolSizes, config, "pools"),
+            draw=_draw(config["draw"]),
+            prior=_build(PriorSettings, config, "prior"),
+            augment=_build(AugmentSettings, config, "augment"),
+            generator=_checked(GeneratorSettings, generator, "generator"),
+            gate_rows=int(gate_rows),
+            ensemble=_checked(EnsembleSettings, ensemble, "ensemble"),
+            judge=_checked(EnsembleSettings, {**ensemble, "shards": 1, "slices": 1, **config["judge"]}, "judge"),
+            views=_build(ViewPolicy, config, "views"),
+            loop=_build(LoopSettings, config, "loop"),
+            audit=_checked(AuditSettings, audit, "audit"),
+            full_audit=_checked(AuditSettings, {**audit, **full}, "audit"),
+            show_originals=bool(config["report"]["originals"]),
+        )
+
+
+def _draw(draw: Mapping[str, Any]) -> DrawSettings:
+    if not draw["attribute"]:
+        return DrawSettings(rows=draw["rows"])
+    if len(draw["values"]) != len(draw["shares"]):
+        raise UserError(f"config.draw.shares: {len(draw['shares'])} numbers for {len(draw['values'])} values")
+    shares = dict(zip(draw["values"], draw["shares"], strict=True))
+    if max(draw["shares"]) > 1:
+        counts = {value: int(count) for value, count in shares.items()}
+        return DrawSettings(rows=sum(counts.values()), counts={draw["attribute"]: counts})
+    return DrawSettings(rows=draw["rows"], shares={draw["attribute"]: shares})
+
+
+def _build(kind: Any, config: Mapping[str, Any], room: str) -> Any:
+    return _checked(kind, dict(config[room]), room)
+
+
+def _checked(kind: Any, values: dict[str, Any], room: str) -> Any:
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise UserError(f"config.{room}: {error}") from None
+    except UserError as error:
+        text = str(error)
+        raise UserError(text if text.startswith("config.") else f"config.{room}.{text}") from None
