@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tfpdu.audit import accuracy_by_group, audit_members
-from tfpdu.augment import debias, replenish
+from tfpdu.augment import Debiased, Replenished, debias, replenish
 from tfpdu.bias import bias_report
 from tfpdu.bias.resample import source_id
 from tfpdu.common import UserError, files, say
@@ -173,6 +173,7 @@ class _Loop:
             "judge": judge,
             "generator_id": generator.id,
         }
+        made: Debiased | Replenished
         if t == 0:
             say(f"Algorithm 1: from {len(originals.records)} rows to the prior")
             made = debias(originals.records, prior, generate, **shared, shard_of=originals.shard)

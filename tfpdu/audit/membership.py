@@ -110,7 +110,7 @@ def audit_members(
     for name, roles in plans.items():
         sides = _sides(signals, roles)
         outcomes = [o for p in settings.protocols for o in PROTOCOLS[p](sides, settings.attacks, seed)]
-        shared = {"iteration": iteration, "population": name, "fprs": settings.fprs}
+        shared: dict[str, Any] = {"iteration": iteration, "population": name, "fprs": settings.fprs}
         rows += [as_row(outcome, **shared, confidence=settings.confidence) for outcome in outcomes]
         rows += _upstream(sides, settings.tensorflow_privacy, seed, shared)
     return rows

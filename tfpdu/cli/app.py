@@ -113,7 +113,7 @@ def _preset_directory() -> Path:
     spec = importlib.util.find_spec("tfpdu_configs")
     if spec is None or not spec.submodule_search_locations:
         return Path(__file__).resolve().parents[2] / "configs"
-    return Path(list(spec.submodule_search_locations)[0])
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def as_dict(config: ConfigDict) -> dict[str, Any]:
