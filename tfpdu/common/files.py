@@ -56,7 +56,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # bad JSON or bad UTF-8
         raise UserError(f"{path}: not valid JSON ({error})") from None
 
 
@@ -100,12 +100,22 @@ def append_json_line(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def read_json_lines(path: str | os.PathLike[str]) -> list[Any]:
-    """Reads all whole lines; a missing file is an empty list, a torn last line is left out."""
+    """Reads all whole lines; a missing file is an empty list, a torn last line is left out.
+
+    Raises:
+      UserError: a whole line is not valid JSON; the line is named.
+    """
     path = Path(path)
     if not path.exists():
         return []
     text = path.read_bytes()
-    return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines() if line]
+    values = []
+    for number, line in enumerate(text[: text.rfind(b"\n") + 1].split(b"\n"), 1):
+        try:
+            values += [json.loads(line)] if line.strip() else []
+        except ValueError as error:
+            raise UserError(f"{path}: line {number}: not valid JSON ({error})") from None
+    return values
 
 
 def array_hash(*arrays: np.ndarray) -> str:

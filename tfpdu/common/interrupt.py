@@ -7,6 +7,7 @@ from types import FrameType
 
 from tfpdu.common.errors import StopRequested
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _pending: list[str] = []
 
 
@@ -16,15 +17,16 @@ def deferred() -> Iterator[None]:
 
     def remember(number: int, frame: FrameType | None) -> None:
         _pending.append(signal.Signals(number).name)
-        signal.signal(number, signal.SIG_DFL)
+        for each in _SIGNALS:  # the second one may be the other kind
+            signal.signal(each, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, remember) for number in _SIGNALS}
     try:
         yield
     finally:
         _pending.clear()
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def safe_point() -> None:

@@ -24,6 +24,23 @@ def id_hashes(ids: Sequence[str], *parts: Any) -> np.ndarray:
     return np.frombuffer(bytes(digests), "<u8").astype(np.uint64)
 
 
+def mix(keys: np.ndarray, *parts: Any) -> np.ndarray:
+    """New 64-bit hashes out of old ones, without hashing texts again: splitmix64 (Steele et al. 2014).
+
+    Args:
+      keys: uint64[n], e.g. of `id_hashes`.
+      *parts: what the draw is for. For fixed parts the map is one-to-one, so different keys never tie.
+
+    Returns:
+      uint64[n]; entry i depends on (parts, keys[i]) alone.
+    """
+    z = np.asarray(keys, np.uint64) ^ np.uint64(stable_hash(*parts))
+    z = z + np.uint64(0x9E3779B97F4A7C15)  # wraps around, as intended
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
 def hashed_order(ids: Sequence[str], *parts: Any) -> np.ndarray:
     """The permutation that sorts rows by their hash. Returns int64[n].
 

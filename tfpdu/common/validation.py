@@ -12,22 +12,22 @@ from tfpdu.common.errors import UserError
 def positive(**values: float) -> None:
     """Raises unless every value is a finite number above 0."""
     for name, value in values.items():
-        if not np.isfinite(value) or value <= 0:
-            raise UserError(f"{name}: expected a number above 0, got {value}")
+        if not _finite(value) or value <= 0:
+            raise UserError(f"{name}: expected a number above 0, got {value!r}")
 
 
 def non_negative(**values: float) -> None:
     """Raises unless every value is a finite number of at least 0."""
     for name, value in values.items():
-        if not np.isfinite(value) or value < 0:
-            raise UserError(f"{name}: expected a number of at least 0, got {value}")
+        if not _finite(value) or value < 0:
+            raise UserError(f"{name}: expected a number of at least 0, got {value!r}")
 
 
 def in_range(low: float, high: float, **values: float) -> None:
     """Raises unless every value lies in the closed range [low, high]."""
     for name, value in values.items():
-        if not (np.isfinite(value) and low <= value <= high):
-            raise UserError(f"{name}: expected a number from {low} to {high}, got {value}")
+        if not (_finite(value) and low <= value <= high):
+            raise UserError(f"{name}: expected a number from {low} to {high}, got {value!r}")
 
 
 def one_of(choices: Iterable[str], **values: str) -> None:
@@ -41,7 +41,10 @@ def one_of(choices: Iterable[str], **values: str) -> None:
 def distribution(**values: Any) -> None:
     """Raises unless every value is a vector of probabilities that sums to 1 within 1e-6."""
     for name, value in values.items():
-        p = np.asarray(value, np.float64)
+        try:
+            p = np.asarray(value, np.float64)
+        except (TypeError, ValueError):
+            raise UserError(f"{name}: expected a vector of probabilities, got {value!r}") from None
         if p.ndim != 1 or not p.size or not np.all(np.isfinite(p)) or np.any(p < 0):
             raise UserError(f"{name}: expected probabilities of at least 0, got {list(p.ravel())}")
         if abs(p.sum() - 1) > 1e-6:
@@ -52,3 +55,7 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Returns ', did you mean X?' for the nearest choice, or an empty string."""
     near = difflib.get_close_matches(str(word), [str(c) for c in choices], 1, 0.5)
     return f", did you mean {near[0]!r}?" if near else ""
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and bool(np.isfinite(value))

@@ -1,5 +1,27 @@
-"""Image data as Records: the catalog, pools and draws, views."""
+"""Image data as Records: the catalog, attributes, pools and draws, views."""
 
+from tfpdu.data import views
+from tfpdu.data.attributes import joint, with_joint
+from tfpdu.data.catalog import SOURCES, load
+from tfpdu.data.draws import DrawSettings, draw
+from tfpdu.data.pools import Pools, PoolSizes, cut_pools
 from tfpdu.data.records import UNKNOWN, AttributeSpec, Records, concatenate
+from tfpdu.data.views import ViewPolicy
 
-__all__ = ["UNKNOWN", "AttributeSpec", "Records", "concatenate"]
+__all__ = [
+    "SOURCES",
+    "UNKNOWN",
+    "AttributeSpec",
+    "DrawSettings",
+    "PoolSizes",
+    "Pools",
+    "Records",
+    "ViewPolicy",
+    "concatenate",
+    "cut_pools",
+    "draw",
+    "joint",
+    "load",
+    "views",
+    "with_joint",
+]

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -93,7 +94,8 @@ class Records:
         """The rows chosen by an index or boolean array, in that order."""
         rows = np.asarray(rows)
         columns = {field: getattr(self, field) for field in _COLUMNS}
-        return dataclasses.replace(self, **{f: None if c is None else c[rows] for f, c in columns.items()})
+        taken: dict[str, Any] = {field: None if c is None else c[rows] for field, c in columns.items()}
+        return dataclasses.replace(self, **taken)
 
     def rows_of(self, ids: Sequence[str]) -> np.ndarray:
         """Row numbers of the ids, int64[m]; an unknown id raises."""
@@ -122,6 +124,9 @@ def concatenate(parts: Sequence[Records]) -> Records:
     first = parts[0]
     if any(p.specs != first.specs or p.label_names != first.label_names for p in parts):
         raise UserError("records: tables with different attributes or classes cannot be joined")
+    shapes = sorted({part.images.shape[1:] for part in parts})
+    if len(shapes) > 1:
+        raise UserError(f"records: images of {list(shapes[0])} and of {list(shapes[1])} cannot be joined")
 
     def stack(field: str) -> np.ndarray | None:
         columns = [getattr(part, field) for part in parts]
@@ -129,7 +134,8 @@ def concatenate(parts: Sequence[Records]) -> Records:
             return None
         return np.concatenate([_default(p, field) if c is None else c for p, c in zip(parts, columns, strict=True)])
 
-    return dataclasses.replace(first, **{field: stack(field) for field in _COLUMNS})
+    stacked: dict[str, Any] = {field: stack(field) for field in _COLUMNS}
+    return dataclasses.replace(first, **stacked)
 
 
 def _default(part: Records, field: str) -> np.ndarray:

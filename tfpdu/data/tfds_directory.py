@@ -1,0 +1,103 @@
+"""TFDS data directories: found and read without touching them, downloaded only if they hold nothing."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfpdu.common.errors import UserError
+from tfpdu.common.progress import say
+
+BATCH = 500
+
+
+def open_data_set(name: str, version: str, directory: str = "") -> Any:
+    """A TFDS builder whose files are there.
+
+    A data set that `directory` (or TFDS_DATA_DIR, or TFDS's own default) holds is only read; another one is
+    downloaded into it.
+
+    Args:
+      name: the data set's TFDS name, e.g. 'cifar10'.
+      version: its version, e.g. '3.0.2'.
+      directory: a TFDS data directory; empty = TFDS_DATA_DIR.
+
+    Raises:
+      UserError: it is not there and cannot be downloaded; the message says how to get it.
+    """
+    import tensorflow_datasets as tfds
+
+    chosen = directory or os.environ.get("TFDS_DATA_DIR", "") or "~/tensorflow_datasets"
+    root = Path(chosen).expanduser()
+    home = root / name / version
+    try:
+        if (home / "dataset_info.json").exists():
+            return tfds.builder_from_directory(home)
+        if directory and not root.is_dir():
+            raise UserError(f"config.data.directory={directory}: no such directory")
+        say(f"{name} {version} is not in {root}; downloading it")
+        builder = tfds.builder(f"{name}:{version}", data_dir=root)
+        builder.download_and_prepare()
+        return builder
+    except UserError:
+        raise
+    except Exception as error:  # TFDS, its HTTP client and the file system raise many kinds
+        reason = str(error).strip().split("\n")[0][:160] or type(error).__name__
+        raise UserError(
+            f"config.data.name={name}: {name} {version} is not in {root} and could not be downloaded ({reason});"
+            " set TFDS_DATA_DIR or --config.data.directory to a TFDS data directory that holds it"
+        ) from None
+
+
+def read_split(builder: Any, split: str, decode: Callable[[Any], Any]) -> dict[str, np.ndarray]:
+    """All examples of a split, in stored order.
+
+    Args:
+      builder: from `open_data_set`.
+      split: 'train', 'test', ...
+      decode: a TensorFlow function of one example, whose 'image' is still encoded, to a dict of tensors.
+
+    Returns:
+      The same keys, stacked: arrays [n, ...].
+
+    Raises:
+      UserError: files of the split are missing or damaged.
+    """
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    n = builder.info.splits[split].num_examples
+    try:
+        data = builder.as_dataset(
+            split=split,
+            decoders={"image": tfds.decode.SkipDecoding()},
+            # One file after the other: rows come in stored order, whatever the number of files.
+            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+            shuffle_files=False,
+        )
+        data = data.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(BATCH)
+        columns: dict[str, np.ndarray] = {}
+        done = 0
+        for batch in data.prefetch(2).as_numpy_iterator():
+            for key, value in batch.items():
+                # Filled in place: a list of batches, joined at the end, would need the memory twice.
+                columns.setdefault(key, np.empty((n, *value.shape[1:]), value.dtype))[done : done + len(value)] = value
+            done += len(next(iter(batch.values())))
+    except (tf.errors.OpError, OSError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0][:160]
+        raise UserError(f"{builder.data_path}: split {split!r} cannot be read ({reason})") from None
+    if done != n:
+        raise UserError(f"{builder.data_path}: split {split!r} holds {done} rows, its dataset_info.json says {n}")
+    return columns
+
+
+def decode_picture(encoded: Any) -> Any:
+    """An encoded JPEG or PNG, as a scalar string tensor, to uint8[h, w, 3].
+
+    The default JPEG transform of TensorFlow is the fast, inexact one: it shifts channel means by 1/255.
+    """
+    import tensorflow as tf
+
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")  # it reads PNG as well
