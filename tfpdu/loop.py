@@ -84,7 +84,9 @@ class _Loop:
             safe_point()
             step = self._rows_at(t, generator, judge)
             if step is None:
-                say(f"iteration {t}: nothing is left to train on, and {settings.augment.method!r} adds no rows; done")
+                say(
+                    f"iteration {t}: too little is left to train on, and {settings.augment.method!r} adds no rows; done"
+                )
                 break
             if run.event("iteration", t) is None:
                 self._iterate(t, step)
@@ -149,9 +151,14 @@ class _Loop:
         """The plain alternatives to diffusion debias what is left and replenish nothing."""
         if not len(originals.records):
             return None
-        result = debias(
-            originals.records, self.material.prior, None, settings=self.settings.augment, seed=self.settings.seed
-        )
+        augment, prior = self.settings.augment, self.material.prior
+        try:
+            result = debias(originals.records, prior, None, settings=augment, seed=self.settings.seed, iteration=t)
+        except UserError as error:
+            if t == 0:
+                raise
+            say(f"iteration {t}: {error}")  # too few rows are left for this method
+            return None
         if t == 0:
             files.write_json(self.run_directory.file("bias.json"), result.report)
         shard, slices = _where(result.records, originals)

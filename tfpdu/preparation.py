@@ -54,18 +54,24 @@ class Material:
 
 def prepare_data(settings: Settings, run: RunDirectory) -> Material:
     """Loads the data, cuts the pools, draws S, and records all of it by id."""
+    material = gather(settings, run.file("problems.csv"))
+    _record(material, settings, run)
+    return material
+
+
+def gather(settings: Settings, problems: str | Path = "") -> Material:
+    """Loads the data, cuts the pools, draws S; faulty rows of an image folder go to the file `problems`."""
     records = load(
         settings.data.name,
-        problems=run.file("problems.csv"),
+        problems=problems,
         **{k: v for k, v in dataclasses.asdict(settings.data).items() if k != "name"},
     )
     pools = cut_pools(records, settings.pools, POOL_SEED)
     drawn = draw(pools.private, settings.draw, settings.seed)
     prior = settings.prior.build(drawn, pools.auxiliary)
     shard, slices = assign_shards(drawn, settings.ensemble.shards, settings.ensemble.slices, settings.seed)
-    material = Material(pools, drawn, prior, shard, slices, drawn.ids[hashed_order(drawn.ids, settings.seed, "forget")])
-    _record(material, settings, run)
-    return material
+    forget_order = drawn.ids[hashed_order(drawn.ids, settings.seed, "forget")]
+    return Material(pools, drawn, prior, shard, slices, forget_order)
 
 
 def _record(material: Material, settings: Settings, run: RunDirectory) -> None:

@@ -8,11 +8,12 @@ import errno
 import importlib.util
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from tfpdu.common.errors import StopRequested, UserError
@@ -53,6 +54,7 @@ def _exit_code(main: Callable[[Sequence[str]], None], argv: list[str]) -> int:
     try:
         # config_flags looks its overrides up in sys.argv itself.
         sys.argv = [_with_resolved_preset(word) for word in argv]
+        _quiet()
         with deferred():
             app.run(main, argv=sys.argv, flags_parser=_parse)
         return 0
@@ -70,6 +72,13 @@ def _exit_code(main: Callable[[Sequence[str]], None], argv: list[str]) -> int:
         if isinstance(error, PermissionError) or error.errno == errno.EROFS:
             return _fail(2, f"{error.filename}: {os.strerror(error.errno or 0).lower()}")
         raise
+
+
+def _quiet() -> None:
+    """Leaves stderr to tfpdu's own lines: TensorFlow tells of each device and each oneDNN switch otherwise."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.set_verbosity(logging.WARNING)
+    warnings.filterwarnings("ignore", category=UserWarning, module="keras")
 
 
 def _fail(code: int, message: str) -> int:

@@ -1,0 +1,156 @@
+"""--dry_run: what a run would do, for how long and with how much memory, measured on this machine in a minute."""
+
+import dataclasses
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfpdu.bias import bias_report
+from tfpdu.bias.additions import demand_of, meet
+from tfpdu.bias.priors import cells_of
+from tfpdu.common import say
+from tfpdu.common.determinism import configure
+from tfpdu.data import Records
+from tfpdu.diffusion import fit_generator
+from tfpdu.diffusion.batches import Batches
+from tfpdu.diffusion.training import Training
+from tfpdu.ensemble import Ensemble
+from tfpdu.ensemble.trainer import Rows, Span, Trainer
+from tfpdu.preparation import Material, gather
+from tfpdu.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """Images a second on this machine; infinite where a stage is not used."""
+
+    learn: float
+    evaluate: float
+    generate: float = float("inf")
+    sample: float = float("inf")
+
+
+def forecast(config: Mapping[str, Any]) -> str:
+    """Text for the terminal: data, cells, shards, minutes by stage, memory. Writes nothing.
+
+    Raises:
+      UserError: as `run_pdu` would.
+    """
+    settings = Settings.from_config(config)
+    configure(settings.ensemble.threads)
+    material = gather(settings)
+    added = _additions(material, settings)
+    say("measuring this machine ...")
+    stages = minutes(material, settings, added, measure(material, settings))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
+    growth = added * material.drawn.images[0].nbytes * 4 / 2**30
+    lines = _data_lines(material, settings, added)
+    lines += ["", *(f"  {name:34}{value:8.1f} min" for name, value in stages.items())]
+    lines += [f"  {'in all':34}{sum(stages.values()):8.1f} min", "", f"memory: about {peak + growth:.1f} GB"]
+    return "\n".join(lines)
+
+
+def minutes(material: Material, settings: Settings, added: int, rates: Rates) -> dict[str, float]:
+    """Minutes of each stage by what it has to do and how fast this machine does it."""
+    n0, ensemble, judge = len(material.drawn), settings.ensemble, settings.judge
+    n, steps, k = n0 + added, settings.loop.iterations + 1, settings.ensemble.shards
+    views = settings.views.count + 1
+    seconds = {"baseline (S as it is)": n0 * ensemble.epochs / rates.learn}
+    if settings.augment.method == "diffusion":
+        judged = {v for c in material.prior.constraints for v in c.variables} - {"label"}
+        gate = 2 * settings.gate_rows * judge.epochs if settings.generator.floor else 0
+        seconds |= {
+            "judge and quality gate": (len(material.pools.auxiliary) * judge.epochs * len(judged) + gate) / rates.learn,
+            "generator": settings.generator.images / rates.generate,
+            "sampling": (n + (settings.gate_rows if gate else 0)) / rates.sample,
+        }
+    rows = 4 * settings.audit.rows + 2 * min(settings.audit.rows, n0)  # two roles of three overlapping populations
+    seconds |= {
+        f"learning and {steps - 1} retrainings": steps * n * ensemble.epochs / rates.learn,
+        "measuring": steps * k * (n + len(material.pools.test)) / rates.evaluate,
+        "audit": steps * k * rows * views / rates.evaluate,
+    }
+    return {name: value / 60 for name, value in seconds.items()}
+
+
+def measure(material: Material, settings: Settings) -> Rates:
+    """Times a few steps of each kind."""
+    drawn = material.drawn
+    some = drawn.take(np.arange(min(len(drawn), 6 * settings.ensemble.batch)))
+    trainer = Trainer(settings.ensemble, settings.views, drawn.classes, drawn.images.shape[1:], settings.seed)
+    trainer.start(0)
+    rows = Rows(some.images, some.labels, some.ids, np.ones(len(some)))
+    trainer.train(rows, Span(0, 1))  # compiles
+    learn = len(some) / trainer.train(rows, Span(0, 1))
+    ensemble = Ensemble([trainer.model.get_weights()], trainer.model, settings.ensemble)
+    ensemble.probabilities(some.images)
+    evaluate = len(some) / _seconds(lambda: ensemble.probabilities(some.images))
+    if settings.augment.method != "diffusion":
+        return Rates(learn, evaluate)
+    return Rates(learn, evaluate, *_generator_rates(drawn, settings))
+
+
+def _generator_rates(drawn: Records, settings: Settings) -> tuple[float, float]:
+    """Images a second of training and of sampling."""
+    few = dataclasses.replace(settings.generator, images=settings.generator.batch, min_rows=1)
+    architecture = few.architecture(drawn.images.shape[1:], drawn.classes, tuple(s.cardinality for s in drawn.specs))
+    with tempfile.TemporaryDirectory() as directory:
+        batches = Batches(drawn, few, settings.seed)
+        training = Training(architecture, few, batches, settings.seed, "", Path(directory) / "none.npz")
+        rate = training.images_per_second()
+        generator = fit_generator(drawn, few, directory, settings.seed)
+    size = min(few.sample_batch, len(drawn))
+    arguments = (drawn.labels[:size], drawn.attributes[:size], drawn.ids[:size].tolist())
+    generator.sample(*arguments)  # compiles
+    return rate, few.sample_batch / _seconds(lambda: generator.sample(*arguments))
+
+
+def _seconds(work: Any) -> float:
+    start = time.monotonic()
+    work()
+    return max(time.monotonic() - start, 1e-9)
+
+
+def _additions(material: Material, settings: Settings) -> int:
+    if settings.augment.method not in ("diffusion", "oversample"):
+        return 0
+    demand = demand_of(material.drawn, material.prior, settings.augment.smoothing, settings.augment.allow_empty_cells)
+    return int(meet(demand, settings.augment.rho).sum())
+
+
+def _data_lines(material: Material, settings: Settings, added: int) -> list[str]:
+    drawn, k = material.drawn, settings.ensemble.shards
+    pools = ", ".join(f"{name} {len(ids)}" for name, ids in material.pools.ids().items())
+    bias = bias_report(drawn, drawn, material.prior, settings.augment.smoothing)["kl_before"]
+    lines = [
+        f"data: {settings.data.name}, S of {len(drawn)} rows, {drawn.images.shape[1]}x{drawn.images.shape[2]} pixels",
+        f"pools: {pools}",
+        f"bias: {bias:.4g} nats; Algorithm 1 ({settings.augment.method}) adds {added} rows, then {len(drawn) + added}",
+        f"shards: {k} of {(len(drawn) + added) // k} rows; {settings.loop.iterations} steps of"
+        f" {len(drawn) / settings.loop.iterations:.0f} rows until no original is left",
+    ]
+    return lines + _small_cells(material, settings)
+
+
+def _small_cells(material: Material, settings: Settings) -> list[str]:
+    """Cells of label and prior's attributes that are too small to condition on, or to be in every shard."""
+    drawn = material.drawn
+    variables = list(dict.fromkeys(["label", *material.prior.variables]))
+    cells = cells_of(drawn, variables)
+    counts = np.bincount(cells[cells >= 0], minlength=1)
+    least = max(settings.generator.min_cell, settings.ensemble.shards)
+    shape = [drawn.spec(v).cardinality for v in variables]
+    small = [(np.unravel_index(c, shape), counts[c]) for c in np.flatnonzero((counts > 0) & (counts < least))]
+    if not small:
+        return [f"cells: none of {np.count_nonzero(counts)} has fewer than {least} rows"]
+    named = [
+        f"{', '.join(drawn.spec(v).values[i] for v, i in zip(variables, index, strict=True))}: {count}"
+        for index, count in small
+    ]
+    return [f"cells with fewer than {least} rows ({' x '.join(variables)}):", *(f"  {line}" for line in named)]
