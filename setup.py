@@ -25,6 +25,7 @@ setup(
         "keras>=3.15,<4",
         "keras-cv>=0.9,<0.10",
         "tensorflow-datasets>=4.9.10",
+        "importlib_resources",  # tensorflow-datasets needs it to download, and does not say so
         "tensorflow-privacy>=0.9,<0.10",
         "tensorflow-empirical-privacy>=0.1,<0.2",
         "numpy>=1.26,<2",

@@ -16,8 +16,10 @@ def run_pdu(*arguments: str) -> subprocess.CompletedProcess:
 
 def assert_one_line(result: subprocess.CompletedProcess, code: int, *words: str) -> None:
     assert result.returncode == code, result.stderr
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("tfpdu: ")]
     assert len(lines) == 1, result.stderr
+    assert lines[0] == result.stderr.splitlines()[-1]
     for word in words:
         assert word in lines[0]
 

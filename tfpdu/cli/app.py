@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from absl import app, flags, logging
@@ -21,11 +22,13 @@ from tfpdu.common.interrupt import deferred
 from tfpdu.common.validation import did_you_mean
 
 
-def define_config(default: str = "digits") -> flags.FlagHolder[ConfigDict]:
+DEFAULT_PRESET = "digits"
+
+
+def define_config() -> flags.FlagHolder[ConfigDict]:
     """Defines `--config` (a preset such as cifar10:cpu, or a file) and its `--config.a.b=value` overrides."""
     return config_flags.DEFINE_config_file(
         "config",
-        default=resolve_preset(default),
         help_string="a preset (digits, cifar10:cpu, celeb_a:cpu, ...) or the path of a config file;"
         " change a value with --config.a.b=value",
     )
@@ -53,14 +56,16 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
 def _exit_code(main: Callable[[Sequence[str]], None], argv: list[str]) -> int:
     try:
         # config_flags looks its overrides up in sys.argv itself.
-        sys.argv = [_with_resolved_preset(word) for word in argv]
+        if {"--help", "--helpshort", "-h", "-help"} & set(argv):
+            print(_help(sys.modules[main.__module__]))
+            return 0
+        sys.argv = [_with_resolved_preset(word) for word in _with_default_preset(argv)]
         _quiet()
         with deferred():
             app.run(main, argv=sys.argv, flags_parser=_parse)
         return 0
     except SystemExit as end:
-        asked_for_help = any(word.lstrip("-") in ("help", "helpshort", "helpfull") for word in argv)
-        return 0 if asked_for_help else int(end.code or 0)
+        return int(end.code or 0) if "--helpfull" not in argv else 0
     except UserError as error:
         return _fail(2, str(error))
     except StopRequested as stop:
@@ -74,6 +79,13 @@ def _exit_code(main: Callable[[Sequence[str]], None], argv: list[str]) -> int:
         raise
 
 
+def _help(module: ModuleType) -> str:
+    """What the command is for, and its flags."""
+    own = flags.FLAGS.get_flags_for_module(module) + flags.FLAGS.get_flags_for_module(__name__)
+    lines = [f"  --{flag.name}: {flag.help}" for flag in sorted(set(own), key=lambda flag: flag.name)]
+    return "\n".join([(module.__doc__ or "").strip(), "", "flags:", *lines, "  --helpfull: all flags"])
+
+
 def _quiet() -> None:
     """Leaves stderr to tfpdu's own lines: TensorFlow tells of each device and each oneDNN switch otherwise."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -84,6 +96,16 @@ def _quiet() -> None:
 def _fail(code: int, message: str) -> int:
     print("tfpdu: " + " ".join(message.split()), file=sys.stderr)
     return code
+
+
+def _with_default_preset(argv: list[str]) -> list[str]:
+    """Names the default preset where a command that takes one was given none.
+
+    It cannot be the flag's own default: ml_collections would apply overrides to that before anything is parsed.
+    """
+    if "config" not in flags.FLAGS or any(word.lstrip("-").startswith("config=") for word in argv):
+        return argv
+    return [argv[0], f"--config={DEFAULT_PRESET}", *argv[1:]]
 
 
 def _with_resolved_preset(word: str) -> str:
