@@ -152,12 +152,22 @@ def test_signals_follow_ids_and_not_blocks(tables):
         whole.of(np.array(["nobody"]))
 
 
+def test_attacks_of_tensorflow_privacy_join_on_request(tables):
+    settings = {"attacks": ("m_mean",), "tensorflow_privacy": ("threshold", "entropy", "knn")}
+    rows = _audit(_Memory(tables[0]), {"all": tables[0]}, tables, **settings)
+    assert [(row["protocol"], row["attack"]) for row in rows] == [
+        ("holdout", "m_mean"),
+        *(("tensorflow_privacy", f"tfp_{name}") for name in ("threshold", "entropy", "knn")),
+    ]
+    assert all(list(row) == ROW_KEYS for row in rows)
+
+
 def test_tiny_and_empty_populations_are_left_out_with_a_reason(tables):
     notes = []
     populations = {"empty": tables[0].take(np.arange(0)), "tiny": tables[0].take(np.arange(12)), "all": tables[0]}
     rows = _audit(_Memory(None), populations, tables, notes, attacks=("m_loss",))
     assert [row["population"] for row in rows] == ["all"]
-    assert [line.split(",")[0] for line in notes] == ["audit: empty left out", "audit: tiny left out"]
+    assert [line.split(",")[0] for line in notes] == ["audit: tiny left out"]
     assert _audit(_Memory(None), {"empty": populations["empty"]}, tables, notes) == []
 
 
@@ -236,9 +246,11 @@ def test_draws_of_overlapping_populations_overlap(tables):
     ("options", "complaint"),
     [
         ({"attacks": ("m_los",)}, "did you mean 'm_loss'"),
-        ({"protocols": ("hold",)}, "audit.protocols: unknown 'hold'"),
-        ({"rows": 0}, "audit.rows"),
-        ({"fprs": (2.0,)}, "audit.fprs"),
+        ({"protocols": ("hold",)}, "protocols: unknown 'hold'"),
+        ({"rows": 0}, "^rows: expected"),
+        ({"fprs": (2.0,)}, "^fprs: expected"),
+        ({"tensorflow_privacy": ("svm",)}, "tensorflow_privacy: unknown 'svm'"),
+        ({"tensorflow_privacy": ("lr",), "least_rows": 5}, "least_rows: expected a number from 12"),
     ],
 )
 def test_wrong_settings_are_refused(options, complaint):

@@ -1,14 +1,14 @@
 """The membership audit of one model: rows of `audit.json` for each population, protocol and attack."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfpdu.audit import tensorflow_privacy
+from tfpdu.audit import tensorflow_privacy as adapter
 from tfpdu.audit.attacks import ATTACKS
-from tfpdu.audit.protocols import PROTOCOLS, Sides, as_row
+from tfpdu.audit.protocols import PROTOCOLS, Outcome, Sides, as_row
 from tfpdu.audit.selection import Matched, check_disjoint, evaluation_role, matched
 from tfpdu.audit.signals import Predict, Signals, collect_signals
 from tfpdu.common.progress import say
@@ -26,35 +26,36 @@ class AuditSettings:
     Attributes:
       rows: rows a role: at most so many members and as many non-members, for calibration and again for evaluation.
       protocols: names in `tfpdu.audit.PROTOCOLS`.
-      attacks: names in `tfpdu.audit.ATTACKS`. (The protocol tensorflow_privacy runs its own.)
+      attacks: names in `tfpdu.audit.ATTACKS`.
+      tensorflow_privacy: that package's attacks to run as well, on the evaluation rows, as a protocol of this name: of
+        "threshold", "entropy", "lr", "knn", "mlp" (10 s at 500 rows a role) and "rf" (minutes).
       least_rows: a population with fewer matched rows in either role is left out.
       fprs: false-positive rates at which the true-positive rate is told.
       confidence: of all intervals.
-      tensorflow_privacy: its attacks to run as well: "threshold" (on loss and on entropy), "lr", "mlp", "knn", "rf".
       block_rows: images that go to the model at once.
     """
 
     rows: int = 500
     protocols: tuple[str, ...] = ("holdout",)
     attacks: tuple[str, ...] = ("m_loss", "m_mean", "moments")
-    least_rows: int = 10
+    tensorflow_privacy: tuple[str, ...] = ()
+    least_rows: int = 12
     fprs: tuple[float, ...] = (0.1, 0.01)
     confidence: float = 0.95
     block_rows: int = 512
-    tensorflow_privacy: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        positive(**{"audit.rows": self.rows, "audit.block_rows": self.block_rows})
-        in_range(2, float(2**31), **{"audit.least_rows": self.least_rows})
-        in_range(0.5, 0.9999, **{"audit.confidence": self.confidence})
+        positive(rows=self.rows, block_rows=self.block_rows)
+        in_range(adapter.LEAST_ROWS if self.tensorflow_privacy else 2, 2**31, least_rows=self.least_rows)
+        in_range(0.5, 0.9999, confidence=self.confidence)
         for name in self.protocols:
-            one_of(PROTOCOLS, **{"audit.protocols": name})
+            one_of(PROTOCOLS, protocols=name)
         for name in self.attacks:
-            one_of(ATTACKS, **{"audit.attacks": name})
-        for fpr in self.fprs:
-            in_range(0, 1, **{"audit.fprs": fpr})
+            one_of(ATTACKS, attacks=name)
         for name in self.tensorflow_privacy:
-            one_of(("threshold", "lr", "mlp", "knn", "rf"), **{"audit.tensorflow_privacy": name})
+            one_of({**adapter.THRESHOLDS, **adapter.TRAINED}, tensorflow_privacy=name)
+        for fpr in self.fprs:
+            in_range(0, 1, fprs=fpr)
 
 
 def audit_members(
@@ -85,7 +86,7 @@ def audit_members(
       seed: the seed of the training, so that the members' views are those they were trained on.
       settings: see `AuditSettings`; the defaults if None.
       iteration: copied into the rows.
-      note: called with a line for each population that was left out or not matched well, and why.
+      note: called with a line for each population that was left out, unless it is empty, or not matched well, and why.
 
     Returns:
       Dicts with the keys of `audit.json`, ordered by population, protocol and attack as given.
@@ -106,24 +107,19 @@ def audit_members(
         return []
     tables = [*populations.values(), calibration_nonmembers, evaluation_nonmembers]
     signals = collect_signals(predict, _union(tables, plans), policy, seed, settings.block_rows)
-    rows = []
-    for name, roles in plans.items():
-        sides = _sides(signals, roles)
-        outcomes = [o for p in settings.protocols for o in PROTOCOLS[p](sides, settings.attacks, seed)]
-        shared: dict[str, Any] = {"iteration": iteration, "population": name, "fprs": settings.fprs}
-        rows += [as_row(outcome, **shared, confidence=settings.confidence) for outcome in outcomes]
-        rows += _upstream(sides, settings.tensorflow_privacy, seed, shared)
-    return rows
+    return [
+        as_row(outcome, iteration=iteration, population=name, fprs=settings.fprs, confidence=settings.confidence)
+        for name, roles in plans.items()
+        for outcome in _outcomes(_sides(signals, roles), settings, seed)
+    ]
 
 
-def _upstream(sides: Sides, attacks: tuple[str, ...], seed: int, shared: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """tensorflow-privacy's attacks on the evaluation rows: it fits and counts on the same ones, in its own way."""
-    members, nonmembers = sides.evaluation_members, sides.evaluation_nonmembers
-    rows = tensorflow_privacy.threshold_attack(members, nonmembers, **shared) if "threshold" in attacks else []
-    attackers = [name for name in attacks if name != "threshold"]
-    if attackers:
-        rows += tensorflow_privacy.trained_attacks(members, nonmembers, seed=seed, attackers=attackers, **shared)
-    return rows
+def _outcomes(sides: Sides, settings: AuditSettings, seed: int) -> Iterator[Outcome]:
+    for protocol in settings.protocols:
+        yield from PROTOCOLS[protocol](sides, settings.attacks, seed)
+    yield from adapter.run_attacks(
+        sides.evaluation_members, sides.evaluation_nonmembers, settings.tensorflow_privacy, seed
+    )
 
 
 def _plan(records: Records, calibration: Records, evaluation: Records, rows: int, seed: int) -> tuple[Matched, Matched]:
@@ -133,6 +129,8 @@ def _plan(records: Records, calibration: Records, evaluation: Records, rows: int
 
 def _usable(name: str, roles: tuple[Matched, Matched], settings: AuditSettings, note: Callable[[str], None]) -> bool:
     least = min(len(role.members) for role in roles)
+    if not any(len(role.members) + role.dropped for role in roles):
+        return False
     if least < settings.least_rows:
         note(f"audit: {name} left out, {least} matched rows in a role, at least {settings.least_rows} are needed")
         return False

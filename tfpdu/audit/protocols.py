@@ -4,7 +4,6 @@
 rows; their intervals hold. `yu2021`: as Yu et al. 2021 published it, with thresholds, the best of N+1 queries and the
 stopping step all chosen on the evaluation rows; biased upwards (51.5 % without any leak at 2,500 + 2,500 rows, more for
 fewer), never below 50 %, its interval is not a confidence interval; only to set beside published numbers.
-`tensorflow_privacy`: that package's attacks, thresholds in-sample as there.
 """
 
 import dataclasses
@@ -67,19 +66,7 @@ def yu2021(sides: Sides, attacks: Sequence[str], seed: int) -> Iterator[Outcome]
             yield _in_sample(attack, sides)
 
 
-def tensorflow_privacy(sides: Sides, attacks: Sequence[str], seed: int) -> Iterator[Outcome]:
-    """tensorflow-privacy's own attacks, whatever `attacks` says, on the evaluation rows; see the adapter."""
-    from tfpdu.audit import tensorflow_privacy as adapter
-
-    yield from adapter.threshold_outcomes(sides.evaluation_members, sides.evaluation_nonmembers)
-    yield from adapter.trained_outcomes(sides.evaluation_members, sides.evaluation_nonmembers, seed)
-
-
-PROTOCOLS: dict[str, Callable[[Sides, Sequence[str], int], Iterator[Outcome]]] = {
-    "holdout": holdout,
-    "yu2021": yu2021,
-    "tensorflow_privacy": tensorflow_privacy,
-}
+PROTOCOLS: dict[str, Callable[[Sides, Sequence[str], int], Iterator[Outcome]]] = {"holdout": holdout, "yu2021": yu2021}
 
 
 def as_row(

@@ -35,12 +35,14 @@ from tfpdu.common.seeds import stable_hash
 from tfpdu.common.validation import one_of
 
 PROTOCOL = "tensorflow_privacy"
+THRESHOLDS = {"threshold": "THRESHOLD_ATTACK", "entropy": "THRESHOLD_ENTROPY_ATTACK"}
 TRAINED = {
     "lr": "LOGISTIC_REGRESSION",
     "mlp": "MULTI_LAYERED_PERCEPTRON",
     "rf": "RANDOM_FOREST",
     "knn": "K_NEAREST_NEIGHBORS",
 }
+LEAST_ROWS = 12  # a side: trained attackers part them in two folds, and each fold in three
 _ROOT = "tensorflow_privacy.privacy.privacy_tests.membership_inference_attack"
 
 
@@ -72,7 +74,7 @@ def threshold_attack(
     Returns:
       Two rows of `audit.json`.
     """
-    outcomes = threshold_outcomes(members, nonmembers)
+    outcomes = run_attacks(members, nonmembers, tuple(THRESHOLDS), 0)
     return [as_row(outcome, iteration=iteration, population=population, fprs=fprs) for outcome in outcomes]
 
 
@@ -90,10 +92,10 @@ def trained_attacks(
     """Upstream's trained attackers; every row is scored by the one that was trained on the other half.
 
     Args:
-      members: n1 rows that the model was trained on, at least 12 (two folds, and three within each).
-      nonmembers: n0 rows that it was not, at least 12.
+      members: n1 rows that the model was trained on, at least `LEAST_ROWS`.
+      nonmembers: n0 rows that it was not, as many.
       seed: of the folds and of the attackers.
-      attackers: of "lr", "mlp", "knn" and "rf" (72 forests a fold: slow).
+      attackers: of "lr", "mlp", "knn" and "rf" (over 100 forests a fold: a minute).
       features: "probabilities" and the loss of the plain image, or "moments": root moments of the losses over the
         views, and their mean.
       iteration: copied into the rows.
@@ -103,34 +105,30 @@ def trained_attacks(
     Returns:
       A row of `audit.json` per attacker, named "tfp_lr", "tfp_mlp", ...
     """
-    outcomes = trained_outcomes(members, nonmembers, seed, attackers, features)
+    for name in attackers:
+        one_of(TRAINED, attackers=name)
+    outcomes = run_attacks(members, nonmembers, attackers, seed, features)
     return [as_row(outcome, iteration=iteration, population=population, fprs=fprs) for outcome in outcomes]
 
 
-def threshold_outcomes(members: Signals, nonmembers: Signals) -> Iterator[Outcome]:
-    """What `threshold_attack` counts: the scores and the in-sample threshold."""
-    yield _run(_loss_input(members, nonmembers), "threshold", "THRESHOLD_ATTACK")
-    yield _run(_entropy_input(members, nonmembers), "entropy", "THRESHOLD_ENTROPY_ATTACK")
-
-
-def trained_outcomes(
-    members: Signals,
-    nonmembers: Signals,
-    seed: int,
-    attackers: Sequence[str] = ("lr", "mlp", "knn"),
-    features: str = "probabilities",
+def run_attacks(
+    members: Signals, nonmembers: Signals, names: Sequence[str], seed: int, features: str = "probabilities"
 ) -> Iterator[Outcome]:
-    """What `trained_attacks` counts: the out-of-fold scores, rows by id, and the in-sample threshold."""
+    """The scores and the in-sample threshold of each named attack, of `THRESHOLDS` and `TRAINED`."""
     one_of(("probabilities", "moments"), features=features)
-    for name in attackers:
-        one_of(TRAINED, attackers=name)
-    if min(len(members), len(nonmembers)) < 12:
-        raise UserError(f"trained_attacks: {len(members)} and {len(nonmembers)} rows, at least 12 a side are needed")
+    if set(names) & set(TRAINED) and min(len(members), len(nonmembers)) < LEAST_ROWS:
+        raise UserError(
+            f"tensorflow_privacy: {len(members)} and {len(nonmembers)} rows, at least {LEAST_ROWS} a side are needed"
+        )
     members, nonmembers = (side.take(np.argsort(side.ids, kind="stable")) for side in (members, nonmembers))
-    for name in attackers:
-        data = _feature_input(members, nonmembers, features)
-        with _global_seed(seed, name), _scikit_learn_of_today():
-            outcome = _run(data, name, TRAINED[name])
+    for name in names:
+        if name == "threshold":
+            outcome = _run(_loss_input(members, nonmembers), name, THRESHOLDS[name])
+        elif name == "entropy":
+            outcome = _run(_entropy_input(members, nonmembers), name, THRESHOLDS[name])
+        else:
+            with _global_seed(seed, name), _scikit_learn_of_today():
+                outcome = _run(_feature_input(members, nonmembers, features), name, TRAINED[name])
         yield outcome
 
 
