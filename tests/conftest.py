@@ -1,6 +1,21 @@
 """Shared fixtures. TensorFlow is set up once, deterministic and with two logical CPU devices."""
 
 import os
+import pathlib
+
+import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+
+@pytest.fixture(scope="session")
+def tfds_directory():
+    """A TFDS data directory with CIFAR-10 and CelebA; skips where there is none, except in CI, where it must be."""
+    directory = os.environ.get("TFDS_DATA_DIR", "")
+    if pathlib.Path(directory, "cifar10/3.0.2").is_dir() and pathlib.Path(directory, "celeb_a/2.1.0").is_dir():
+        return directory
+    reason = f"TFDS_DATA_DIR={directory!r} holds no cifar10 3.0.2 and celeb_a 2.1.0"
+    if os.environ.get("CI", "").lower() in ("1", "true"):
+        pytest.fail(reason)
+    pytest.skip(reason)

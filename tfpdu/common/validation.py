@@ -23,14 +23,14 @@ def non_negative(**values: float) -> None:
             raise UserError(f"{name}: expected a number of at least 0, got {value!r}")
 
 
-def in_range(low: float, high: float, **values: float) -> None:
+def in_range(low: float, high: float, /, **values: float) -> None:
     """Raises unless every value lies in the closed range [low, high]."""
     for name, value in values.items():
         if not (_finite(value) and low <= value <= high):
             raise UserError(f"{name}: expected a number from {low} to {high}, got {value!r}")
 
 
-def one_of(choices: Iterable[str], **values: str) -> None:
+def one_of(choices: Iterable[str], /, **values: str) -> None:
     """Raises unless every value is among the choices; names the nearest right one."""
     choices = sorted(choices)
     for name, value in values.items():
