@@ -166,9 +166,8 @@ def attack_chart(
       attacks: all attacks of the report, so that each keeps its colour in every panel.
       limits: the y range that all panels share.
     """
-    with chart(height=2.6) as (figure, axes):
+    with chart(3.1, 2.5) as (figure, axes):
         axes.axhline(0.5, color=color("ink"), linewidth=1.1)
-        axes.annotate("50%: guessing", (0, 0.5), (2, -3), textcoords="offset points", va="top", color=color("muted"))
         drawn = []
         for index, attack in enumerate(attacks):
             mine = sorted((row for row in rows if row["attack"] == attack), key=lambda row: row["forget_fraction"])

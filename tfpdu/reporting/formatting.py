@@ -21,7 +21,7 @@ def count(value: float | None) -> str:
 
 
 def nats(value: float | None) -> str:
-    """A divergence in nats: 0.017145 -> '0.0171', 3.1e-07 -> '3.1 × 10⁻⁷'; null in a file means not finite."""
+    """A divergence in nats: 0.017145 -> '0.0171', 3.1e-07 -> '3.1×10⁻⁷'; null in a file means not finite."""
     if value is None:
         return "∞"
 
@@ -29,20 +29,20 @@ def nats(value: float | None) -> str:
         if v == 0 or abs(v) >= 1e-3:
             return f"{v:.4f}" if v else "0"
         mantissa, exponent = f"{v:.1e}".split("e")
-        return f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+        return f"{mantissa}×10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
 
     return _shown(value, show)
 
 
 def duration(value: float | None) -> str:
-    """Seconds as the paper prints them: 661 -> '11m 1s', 7.25 -> '7.3s', 42 -> '42s', 4000 -> '1h 6m'."""
+    """Seconds as the paper prints them: 661 -> '11m 1s', 180 -> '3m', 7.25 -> '7.3s', 42 -> '42s', 4000 -> '1h 6m'."""
 
     def show(v: float) -> str:
         if v < 59.5:
-            return f"{_rounded(v, 1 if v < 9.95 else 0)}s"
+            return f"{_rounded(v, 1 if 0 < v < 9.95 else 0)}s"
         total = round(v)
         if total < 3600:
-            return f"{total // 60}m {total % 60}s"
+            return f"{total // 60}m {total % 60}s".removesuffix(" 0s")
         return f"{total // 3600}h {total % 3600 // 60}m"
 
     return _shown(value, show)

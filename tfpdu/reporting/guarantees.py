@@ -4,7 +4,7 @@ import dataclasses
 
 from tfpdu.reporting.run_data import RunData
 
-CONDITIONS = (
+_CONDITIONS = (
     "“Without those rows” means the same manifest minus them: shard, slice and forget rank of every other row, and all "
     "seeds, were fixed by row id when the run was created.",
     "The prior and the counts that steer the augmentation are treated as public.",
@@ -38,9 +38,9 @@ _BY_LINEAGE = {
             "The generator of this run was trained on the originals and is kept (generator.lineage = keep, the "
             "setting of the published method). Its samples stand in for the forgotten rows and still carry what it "
             "learned from them, so a row that the classifier has unlearned can still shape the classifier through "
-            "the samples, and may in part be drawn from the generator itself.",
+            "the samples, and part of it might be recovered from the generator.",
             "“No originals left” therefore says which rows the classifier is trained on, not that nothing of them "
-            "is left. Choose generator.lineage = public or strict where that matters.",
+            "is left. Where that matters, train the generator on rows outside S: generator.lineage = public.",
         ),
     ),
     "public": Guarantees(
@@ -73,6 +73,12 @@ _UNKNOWN = Guarantees(
     ("generator.lineage is not in config.json, or not one of keep, public, strict.",),
 )
 
+_UNKNOWN_METHOD = Guarantees(
+    "warning",
+    "This report does not know how the added rows were made: assume that they carry the originals.",
+    ("augment.method in config.json is none of those that this version knows.",),
+)
+
 _WITHOUT_GENERATOR = {
     "none": Guarantees(
         "good",
@@ -80,11 +86,11 @@ _WITHOUT_GENERATOR = {
         ("augment.method = none: the data set is only what was drawn, less what was deleted.",),
     ),
     "oversample": Guarantees(
-        "warning",
-        "The added rows are copies of originals: a copy carries the whole row.",
+        "good",
+        "The added rows are copies of originals still in S; each step copies anew from what is left.",
         (
-            "augment.method = oversample. The counts of originals left do not count the copies. An original is gone "
-            "only when its copies are gone too.",
+            "augment.method = oversample: the copies of a forgotten row leave with it, since every step starts from "
+            "the originals that remain. Counts of originals left do not count copies.",
         ),
     ),
     "undersample": Guarantees(
@@ -100,9 +106,20 @@ _WITHOUT_GENERATOR = {
 }
 
 
+_SAMPLES_AS_GIVEN = (
+    "The synthetic rows are taken as given: both models learn from the same samples. What the generator carried into "
+    "them from the originals is not undone; see beside."
+)
+
+
+def conditions(run: RunData) -> tuple[str, ...]:
+    """Under which conditions epsilon and delta are zero for the classifier of this run."""
+    given = (_SAMPLES_AS_GIVEN,) if run.has_generator and run.lineage not in ("public", "strict") else ()
+    return (*given, *_CONDITIONS)
+
+
 def guarantees(run: RunData) -> Guarantees:
     """The words for this run, by `augment.method` and `generator.lineage` in its config."""
-    method = run.setting("augment.method")
-    if method in _WITHOUT_GENERATOR:
-        return _WITHOUT_GENERATOR[method]
+    if not run.has_generator:
+        return _WITHOUT_GENERATOR.get(run.setting("augment.method"), _UNKNOWN_METHOD)
     return _BY_LINEAGE.get(str(run.lineage), _UNKNOWN)

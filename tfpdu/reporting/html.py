@@ -1,5 +1,7 @@
 """report.html: one self-contained page that tells what a run did, drawn from its run directory alone."""
 
+import functools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from markupsafe import Markup
 from tfpdu.common.files import write_text
 from tfpdu.reporting import figures, formatting
 from tfpdu.reporting.formatting import exact
-from tfpdu.reporting.guarantees import CONDITIONS, guarantees
+from tfpdu.reporting.guarantees import conditions, guarantees
 from tfpdu.reporting.run_data import RunData, read_run
 from tfpdu.reporting.samples import strip
 from tfpdu.reporting.style import CARD, GLYPHS, css_variables, series
@@ -24,7 +26,24 @@ POPULATIONS = {
     "forgotten": "originals forgotten so far",
     "remaining": "originals not yet forgotten",
 }
-ATTACK_NAMES = {"m_loss": "M-Loss", "m_mean": "M-Mean", "moments": "Moments"}
+ATTACK_NAMES = {
+    "m_loss": "M-Loss",
+    "m_mean": "M-Mean",
+    "moments": "Moments",
+    "tfp_threshold": "TF Privacy, loss threshold",
+    "tfp_entropy": "TF Privacy, entropy threshold",
+    "tfp_lr": "TF Privacy, logistic regression",
+    "tfp_mlp": "TF Privacy, perceptron",
+    "tfp_knn": "TF Privacy, nearest neighbours",
+    "tfp_rf": "TF Privacy, random forest",
+}
+PROTOCOLS = {
+    "holdout": "thresholds and attackers are fitted on other rows than those that are counted",
+    "yu2021": "as Yu et al. 2021: the threshold is the best one for the very rows that are counted, so that even an "
+    "attack that knows nothing ends a little above 50%",
+    "tensorflow_privacy": "as TensorFlow Privacy counts: the best threshold for the very rows that are counted, so "
+    "again a little above 50% by construction",
+}
 _HERE = Path(__file__).parent
 
 
@@ -70,8 +89,10 @@ def render(run: RunData, title: str | None = None, show_originals: bool = True) 
         charts=_charts(run),
         attacks=_attacks(run),
         guarantee=guarantees(run),
-        conditions=CONDITIONS,
+        conditions=conditions(run),
         manifest=run.manifest,
+        device=re.sub("^(cpu|gpu)", lambda found: found.group().upper(), summary.device or ""),
+        threads=_joined(run.manifest.get("threads", formatting.MISSING)),
         files=[(name, words, (run.workdir / name.rstrip("/")).exists()) for name, words in _FILES],
     )
 
@@ -94,6 +115,7 @@ _FILES = (
 )
 
 
+@functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
@@ -251,34 +273,48 @@ def _charts(run: RunData) -> dict[str, Any] | None:
 def _attacks(run: RunData) -> dict[str, Any] | None:
     forgotten = {row["iteration"]: row.get("forget_fraction") for row in _table(run)}
     rows = [
-        {**row, "forget_fraction": forgotten[row["iteration"]]}
+        {**row, "forget_fraction": forgotten[row["iteration"]], "attack": _plain_name(row["attack"])}
         for row in main_audit(run)
         if forgotten.get(row["iteration"]) is not None
     ]
     if not rows:
         return None
     attacks = list(dict.fromkeys(row["attack"] for row in rows))
+    return {
+        "legend": [(series(i)[0], GLYPHS[series(i)[1]], attack) for i, attack in enumerate(attacks)],
+        "panels": _attack_panels(rows, attacks),
+        "protocol": rows[0].get("protocol"),
+        "count": len(attacks),
+        **_attack_measures(run, sorted({row["iteration"] for row in rows})),
+    }
+
+
+def _attack_panels(rows: list[dict[str, Any]], attacks: list[str]) -> list[dict[str, Any]]:
     limits = figures.attack_limits(rows)
     panels: list[dict[str, Any]] = []
     for key in [*POPULATIONS, *sorted({row["population"] for row in rows} - set(POPULATIONS))]:
         mine = [row for row in rows if row["population"] == key]
-        words = POPULATIONS.get(key, key)
-        name = f"attacks-{len(panels)}"
-        labelled = [{**row, "attack": _plain_name(row["attack"])} for row in mine]
-        names = [_plain_name(attack) for attack in attacks]
-        chart = Markup(figures.attack_chart(name, words, labelled, names, limits)) if mine else None
+        words, name = POPULATIONS.get(key, key), f"attacks-{len(panels)}"
+        chart = Markup(figures.attack_chart(name, words, mine, attacks, limits)) if mine else None
         panels.append({"words": words, "chart": chart})
-    iterations = sorted({row["iteration"] for row in rows})
-    shown = sorted({iterations[0], iterations[len(iterations) // 2], iterations[-1]})
+    return panels
+
+
+def _attack_measures(run: RunData, iterations: list[int]) -> dict[str, Any]:
+    """All protocols' rows at the first, middle and last audit, for the table of measures."""
+    shown = {iterations[0], iterations[len(iterations) // 2], iterations[-1]}
+    rows = [row for row in run.audit if row["iteration"] in shown and not row.get("slice")]
+    protocols = list(dict.fromkeys(str(row.get("protocol")) for row in rows))
     return {
-        "legend": [(series(i)[0], GLYPHS[series(i)[1]], attack) for i, attack in enumerate(attacks)],
-        "panels": panels,
-        "rows": [row for row in rows if row["iteration"] in shown],
+        "rows": rows,
         "populations": POPULATIONS,
+        "protocols": [(name, PROTOCOLS.get(name, "")) for name in protocols],
         "fprs": sorted({fpr for row in rows for fpr in row.get("tpr_at_fpr") or {}}, key=float, reverse=True),
-        "protocol": rows[0].get("protocol"),
-        "count": len(attacks),
     }
+
+
+def _joined(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _plain_name(attack: str) -> str:

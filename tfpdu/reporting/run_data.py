@@ -80,8 +80,15 @@ class RunData:
         return None
 
     @property
+    def has_generator(self) -> bool:
+        """Whether the added rows come from a generator, rather than from a plain alternative such as oversampling."""
+        return self.setting("augment.method") in (None, "diffusion")
+
+    @property
     def lineage(self) -> str | None:
-        """keep, public or strict: what the generator was trained on and what a deletion does to it."""
+        """keep, public or strict: what the generator was trained on, and a deletion does to it; None without one."""
+        if not self.has_generator:
+            return None
         return self.setting("generator.lineage") or self.last("generator").get("lineage")
 
 

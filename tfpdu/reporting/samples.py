@@ -11,7 +11,7 @@ def strip(images: np.ndarray) -> str:
     """Joins pictures side by side, with transparent gaps, into one PNG.
 
     Args:
-      images: uint8[k, h, w, c], c = 1 (grey) or 3.
+      images: uint8[k, h, w, c], c = 1 (grey) or 3. A picture of zeros alone is an empty slot and left transparent.
 
     Returns:
       A `data:image/png;base64,…` URI of a picture h high and k*w + (k-1)*gap wide.
@@ -22,9 +22,9 @@ def strip(images: np.ndarray) -> str:
     for index, image in enumerate(images):
         left = index * (w + gap)
         canvas[:, left : left + w, :3] = image  # one channel spreads to three
-        canvas[:, left : left + w, 3] = 255
+        canvas[:, left : left + w, 3] = 255 if image.any() else 0
     buffer = io.BytesIO()
-    Image.fromarray(canvas, "RGBA").save(buffer, "PNG", optimize=True)
+    Image.fromarray(canvas).save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -18,7 +18,7 @@ class Summary:
 
     `attack_first` and `attack_last` are the audit.json rows of the strongest attack on all originals at the first and
     at the last audited iteration. `work_seconds` adds up what the events measured: generator, augmentation, the
-    first training, each unlearning step and the audits.
+    first trainings, each unlearning step and the audits.
     """
 
     dataset: str | None
@@ -40,11 +40,13 @@ class Summary:
     attack_first: Row | None
     attack_last: Row | None
     lineage: str | None
+    has_generator: bool
 
     @property
     def finished(self) -> bool:
-        """Whether the run has done all its iterations."""
-        return self.iterations_planned is not None and self.iterations_done >= self.iterations_planned
+        """Whether the run has done all its iterations; without a generator the last one would have no rows."""
+        possible = self.iterations_planned if self.has_generator else (self.iterations_planned or 0) - 1
+        return self.iterations_planned is not None and self.iterations_done >= (possible or 0)
 
 
 def summarise(run: RunData) -> Summary:
@@ -75,6 +77,7 @@ def summarise(run: RunData) -> Summary:
         attack_first=strongest(audited, ends[0]) if ends else None,
         attack_last=strongest(audited, ends[-1]) if ends else None,
         lineage=run.lineage,
+        has_generator=run.has_generator,
     )
 
 
@@ -128,7 +131,8 @@ def above_guessing(row: Row) -> bool:
 
 def _work_seconds(run: RunData) -> float | None:
     iterations = run.iterations()
-    parts = [row.get("seconds") for name in ("generator", "augment", "baseline") for row in _once(run, name)]
+    parts = [row.get("seconds") for name in ("generator", "augment") for row in _once(run, name)]
+    parts += [run.last("baseline").get("train_seconds")]
     parts += [row.get("train_seconds") for row in iterations[:1]]
     parts += [row.get("unlearn_seconds") for row in iterations[1:]]
     parts += [row.get("audit_seconds") for row in iterations]

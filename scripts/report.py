@@ -1,0 +1,5 @@
+"""Door to `tfpdu report`: the report of a run, written anew."""
+
+from tfpdu.cli.report import main
+
+main()
