@@ -50,9 +50,32 @@ def get_config(variant: str = "") -> ConfigDict:
     config.generator.lineage = "keep"  # keep (trained on S, as the paper) | public (on the public pool)
     config.generator.floor = 0.8  # quality gate: the least accuracy as a share of real rows'; 0 switches it off
     config.generator.gate_rows = 480  # samples that the gate looks at
+    config.generator.images = 150_000  # seen in training, counted with repetition; the main lever on quality
+    config.generator.batch = 128
+    config.generator.widths = (32, 64)
+    config.generator.fold = 1
+    config.generator.embedding = 64
+    config.generator.flip = False
+    config.generator.learning_rate = 4e-3
+    config.generator.precision = "float32"
+    config.generator.steps = 18
+    config.generator.guidance = 1.0
+    config.generator.checkpoint_images = 50_000
+
 
     config.ensemble = ConfigDict()
     config.ensemble.shards = 2
+    config.ensemble.slices = 1
+    config.ensemble.stem = "cifar"  # cifar (3x3) | imagenet (7x7 and pooling)
+    config.ensemble.width = 16  # 64 is ResNet18
+    config.ensemble.epochs = 15
+    config.ensemble.batch = 32
+    config.ensemble.learning_rate = 0.05
+    config.ensemble.weight_decay = 5e-4
+    config.ensemble.label_smoothing = 0.0
+    config.ensemble.precision = "float32"
+    config.ensemble.aggregate = "mean_probability"
+    config.ensemble.threads = 2
 
     config.views = ConfigDict(dict(count=10, flip=False, shift=1, cutout=0))
 
@@ -65,6 +88,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.audit = ConfigDict()
     config.audit.rows = 120  # a role
     config.audit.full_rows = 170  # at the first, the middle and the last iteration
+    config.audit.attacks = ("m_loss", "m_mean", "moments")
     config.audit.protocols = ("holdout", "yu2021")
     config.audit.tensorflow_privacy = ("threshold", "lr")  # its attacks, at the same iterations; also mlp, knn, rf
 

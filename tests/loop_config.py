@@ -13,6 +13,10 @@ def tiny_config(**overrides: Any) -> dict[str, Any]:
     config.generator.images = 1024
     config.generator.batch = 64
     config.generator.steps = 4
+    config.generator.checkpoint_images = 512
+    config.generator.widths = (16, 32)
+    config.generator.fold = 1
+    config.generator.embedding = 32
     config.generator.floor = 0.0
     config.augment.max_redraws = 1
     config.ensemble.width = 8
@@ -20,6 +24,8 @@ def tiny_config(**overrides: Any) -> dict[str, Any]:
     config.judge.epochs = 3
     config.loop.iterations = 2
     config.loop.capacity = 0.5
+    config.audit.protocols = ("holdout",)
+    config.audit.attacks = ("m_loss", "m_mean")
     config.audit.rows = 20
     config.audit.full_rows = 24
     config.audit.tensorflow_privacy = ()

@@ -26,9 +26,7 @@ def start(config: dict, workdir: Path) -> subprocess.Popen:
 
 
 def finish(config: dict, workdir: Path) -> None:
-    process = start(config, workdir)
-    _, errors = process.communicate(timeout=500)
-    assert process.returncode == 0, errors
+    run_pdu(config, workdir)
 
 
 def timeless(value):
@@ -123,7 +121,17 @@ def test_a_finished_run_started_again_changes_nothing(uninterrupted):
     assert contents(uninterrupted) == before
 
 
-@pytest.mark.parametrize("moment", ["generator/generator.json", "samples/0001.npz"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "samples/0001.npz",
+        pytest.param("judge/shards", marks=pytest.mark.slow),
+        pytest.param("generator/checkpoint.npz", marks=pytest.mark.slow),
+        pytest.param("samples/0000.npz", marks=pytest.mark.slow),
+        pytest.param("audit.json", marks=pytest.mark.slow),
+        pytest.param("samples/0002.npz", marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_run_resumes_to_the_results_of_an_uninterrupted_one(uninterrupted, tmp_path, moment):
     workdir = tmp_path / "run"
     process = start(tiny_config(), workdir)
@@ -152,6 +160,7 @@ def test_runs_killed_at_many_moments_resume_to_the_same_results(uninterrupted, t
     assert contents(workdir) == contents(uninterrupted)
 
 
+@pytest.mark.slow
 def test_sigterm_stops_at_a_safe_point_and_the_run_resumes(uninterrupted, tmp_path):
     workdir = tmp_path / "run"
     code = RUN.replace("; run_pdu", "; from tfpdu.common.interrupt import deferred\nwith deferred(): run_pdu")
@@ -167,7 +176,9 @@ def test_sigterm_stops_at_a_safe_point_and_the_run_resumes(uninterrupted, tmp_pa
     assert contents(workdir) == contents(uninterrupted)
 
 
-@pytest.mark.parametrize("method", ["none", "oversample", "undersample", "reweigh"])
+@pytest.mark.parametrize(
+    "method", ["oversample", *(pytest.param(m, marks=pytest.mark.slow) for m in ("none", "undersample", "reweigh"))]
+)
 def test_the_plain_alternatives_run_until_no_row_is_left(tmp_path, method):
     config = tiny_config(augment__method=method, loop__iterations=2)
     finish(config, tmp_path / "run")

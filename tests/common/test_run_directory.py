@@ -48,6 +48,15 @@ def test_a_second_process_is_refused_and_told_who_holds_the_directory(tmp_path):
     assert subprocess.run(command).returncode == 0
 
 
+def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path):
+    run = RunDirectory(tmp_path, CONFIG)
+    run.file("samples").mkdir()
+    run.file("samples", ".tmp-abc.npz").write_bytes(b"half")
+    with run.lock():
+        assert not run.file("samples", ".tmp-abc.npz").exists()
+        assert run.file("config.json").exists()
+
+
 def test_an_event_is_recorded_once_and_found_again(tmp_path):
     run = RunDirectory(tmp_path, CONFIG)
     run.record({"event": "iteration", "iteration": 1, "test_accuracy": 0.5})

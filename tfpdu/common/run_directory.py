@@ -66,6 +66,8 @@ class RunDirectory:
             handle.truncate(0)
             handle.write(f"process {os.getpid()} ({Path(sys.argv[0]).name})")
             handle.flush()
+            for leftover in self.path.rglob(".tmp-*"):  # of a process that was killed while writing
+                leftover.unlink()
             yield
 
     def record(self, event: Mapping[str, Any]) -> None:
