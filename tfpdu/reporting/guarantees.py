@@ -108,7 +108,7 @@ _WITHOUT_GENERATOR = {
 
 _SAMPLES_AS_GIVEN = (
     "The synthetic rows are taken as given: both models learn from the same samples. What the generator carried into "
-    "them from the originals is not undone; see beside."
+    "them from the originals is not undone; see the words on the pipeline."
 )
 
 

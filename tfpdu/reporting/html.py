@@ -30,12 +30,12 @@ ATTACK_NAMES = {
     "m_loss": "M-Loss",
     "m_mean": "M-Mean",
     "moments": "Moments",
-    "tfp_threshold": "TF Privacy, loss threshold",
-    "tfp_entropy": "TF Privacy, entropy threshold",
-    "tfp_lr": "TF Privacy, logistic regression",
-    "tfp_mlp": "TF Privacy, perceptron",
-    "tfp_knn": "TF Privacy, nearest neighbours",
-    "tfp_rf": "TF Privacy, random forest",
+    "tfp_threshold": "loss threshold",
+    "tfp_entropy": "entropy threshold",
+    "tfp_lr": "logistic regression",
+    "tfp_mlp": "perceptron",
+    "tfp_knn": "nearest neighbours",
+    "tfp_rf": "random forest",
 }
 PROTOCOLS = {
     "holdout": "thresholds and attackers are fitted on other rows than those that are counted",
