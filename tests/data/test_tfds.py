@@ -9,6 +9,7 @@ import pytest
 
 from tfpdu.common import UserError
 from tfpdu.data import DrawSettings, PoolSizes, cut_pools, draw, load
+from tfpdu.data import tfds_directory as tfds_directory_module
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -114,19 +115,38 @@ def test_reading_writes_nothing(tfds_directory, celeb_a):
                    for path in Path(tfds_directory).rglob("*") if path.is_file())  # fmt: skip
 
 
-def test_a_data_set_that_is_missing_and_cannot_be_fetched_says_how_to_get_it(tmp_path, monkeypatch):
+@pytest.fixture
+def nowhere(monkeypatch):
+    """No network: all addresses go through a proxy that is not there."""
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv(name.upper(), "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "celeb_a"])
+def test_a_missing_data_set_without_network_says_how_to_get_it(name, nowhere, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(UserError, match=r"could not be downloaded .*; set TFDS_DATA_DIR") as error:
+        load(name)
+    assert "\n" not in str(error.value)
+    assert f"{name} " in str(error.value)
+    assert str(tmp_path) in str(error.value)
+    assert os.listdir(tmp_path) == []
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_download_that_fails_says_why(tmp_path, monkeypatch):
     import tensorflow_datasets as tfds
 
     def refuse(self, **_):
-        raise ConnectionError("no network")
+        raise tfds.download.DownloadError("quota exceeded\nsee the log")
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", refuse)
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    with pytest.raises(UserError, match=r"could not be downloaded .*; set TFDS_DATA_DIR") as error:
-        load("cifar10")
-    assert "\n" not in str(error.value)
-    assert str(tmp_path) in str(error.value)
-    assert os.listdir(tmp_path) == []
+    monkeypatch.setattr(tfds_directory_module, "_reach", lambda address: None)
+    with pytest.raises(UserError, match=r"could not be downloaded \(quota exceeded\); set TFDS_DATA_DIR"):
+        load("cifar10", directory=str(tmp_path))
 
 
 def test_a_damaged_file_is_named_and_not_taken_for_data(tfds_directory, tmp_path):

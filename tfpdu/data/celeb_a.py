@@ -11,6 +11,7 @@ from tfpdu.data.records import AttributeSpec, Records
 from tfpdu.data.tfds_directory import decode_picture, open_data_set, read_split
 
 VERSION = "2.1.0"
+ORIGIN = "https://drive.google.com"
 SPLITS = ("train", "validation", "test")
 DEFAULT_ATTRIBUTES = ("Young", "Male")
 DEFAULT_TARGET = "Smiling"
@@ -31,7 +32,7 @@ def load_celeb_a(directory: str = "", image_size: int = 0, attributes: Sequence[
     """
     if image_size < 0 or image_size > SQUARE:
         raise UserError(f"config.data.image_size: expected pixels a side from 1 to {SQUARE}, got {image_size}")
-    builder = open_data_set("celeb_a", VERSION, directory)
+    builder = open_data_set("celeb_a", VERSION, ORIGIN, directory)
     forty = list(builder.info.features["attributes"])
     wanted, label = tuple(attributes) or DEFAULT_ATTRIBUTES, target or DEFAULT_TARGET
     for name in wanted:

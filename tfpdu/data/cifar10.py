@@ -12,6 +12,7 @@ from tfpdu.data.records import Records
 from tfpdu.data.tfds_directory import decode_picture, open_data_set, read_split
 
 VERSION = "3.0.2"
+ORIGIN = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
 
 def load_cifar10(directory: str = "", image_size: int = 0, attributes: Sequence[str] = ()) -> Records:
@@ -24,7 +25,7 @@ def load_cifar10(directory: str = "", image_size: int = 0, attributes: Sequence[
     """
     for name in attributes:
         one_of([SUPERCLASS.name], **{"config.data.attributes": name})
-    builder = open_data_set("cifar10", VERSION, directory)
+    builder = open_data_set("cifar10", VERSION, ORIGIN, directory)
     splits = [read_split(builder, split, _decode) for split in ("train", "test")]
     ids = np.concatenate([split["id"] for split in splits]).astype(str)  # 'train_00001'
     order = np.argsort(ids)  # TFDS stores rows shuffled; sorted by id, any re-made copy gives the same table

@@ -1,6 +1,9 @@
 """TFDS data directories: found and read without touching them, downloaded only if they hold nothing."""
 
+import contextlib
 import os
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,10 @@ from tfpdu.common.errors import UserError
 from tfpdu.common.progress import say
 
 BATCH = 500
+REACH_SECONDS = 15.0
 
 
-def open_data_set(name: str, version: str, directory: str = "") -> Any:
+def open_data_set(name: str, version: str, origin: str, directory: str = "") -> Any:
     """A TFDS builder whose files are there.
 
     A data set that `directory` (or TFDS_DATA_DIR, or TFDS's own default) holds is only read; another one is
@@ -22,6 +26,7 @@ def open_data_set(name: str, version: str, directory: str = "") -> Any:
     Args:
       name: the data set's TFDS name, e.g. 'cifar10'.
       version: its version, e.g. '3.0.2'.
+      origin: an address on the host that it is downloaded from.
       directory: a TFDS data directory; empty = TFDS_DATA_DIR.
 
     Raises:
@@ -37,6 +42,7 @@ def open_data_set(name: str, version: str, directory: str = "") -> Any:
             return tfds.builder_from_directory(home)
         if directory and not root.is_dir():
             raise UserError(f"config.data.directory={directory}: no such directory")
+        _reach(origin)
         say(f"{name} {version} is not in {root}; downloading it")
         builder = tfds.builder(f"{name}:{version}", data_dir=root)
         builder.download_and_prepare()
@@ -49,6 +55,13 @@ def open_data_set(name: str, version: str, directory: str = "") -> Any:
             f"config.data.name={name}: {name} {version} is not in {root} and could not be downloaded ({reason});"
             " set TFDS_DATA_DIR or --config.data.directory to a TFDS data directory that holds it"
         ) from None
+
+
+def _reach(address: str) -> None:
+    """Raises `OSError` at once where there is no network; TFDS would try again for minutes."""
+    # An answer that refuses the request still shows that the host is there.
+    with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(address, timeout=REACH_SECONDS):
+        pass
 
 
 def read_split(builder: Any, split: str, decode: Callable[[Any], Any]) -> dict[str, np.ndarray]:
