@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tfpdu.common import UserError
-from tfpdu.common.files import write_json, write_npz
+from tfpdu.common.files import append_json_line, write_json, write_npz
 from tfpdu.reporting import write_report
 from tfpdu.reporting.run_data import FILES
 
@@ -342,3 +342,27 @@ def test_slices_of_the_audit_do_not_reach_the_headline(made_up_run):
     extra = audit[0] | {"slice": "worst class", "success_rate": 0.99}
     write_json(run.directory / "audit.json", [*audit, extra])
     assert report(run).values["attack-first"] == before
+
+
+@pytest.mark.parametrize(
+    ("floor", "words"), [(0.0, "The quality gate was switched off"), (0.5, "has not been reached")]
+)
+def test_absent_quality_gate_is_explained(made_up_run, floor, words):
+    run = made_up_run(done=1)
+    for event in run.events():
+        if event["event"] != "quality_gate":
+            append_json_line(run.directory / "metrics.jsonl", event)
+    run.config(generator={"lineage": "keep", "floor": floor})
+    page = report(run)
+    assert words in page.text
+    assert "gate passed" not in page.text
+
+
+def test_failed_quality_gate_is_said(made_up_run):
+    run = made_up_run()
+    run.config()
+    gate = next(event for event in run.events() if event["event"] == "quality_gate")
+    append_json_line(run.directory / "metrics.jsonl", gate | {"passed": False, "realised": {}})
+    page = report(run)
+    assert "Quality gate not passed." in page.text
+    assert "41.3% on real pictures" in page.text

@@ -3,7 +3,7 @@
 import csv
 import io
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfpdu.reporting import console_table, print_table, write_table1
@@ -42,6 +42,7 @@ def test_repeated_iteration_counts_once_as_last_written_and_order_is_by_iteratio
     assert rows[1]["test_accuracy"] == "0.5"
 
 
+@settings(deadline=None)  # files are fsynced
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=5))
 def test_numbers_come_back_exactly(tmp_path_factory, rates):
     path = write_table1(

@@ -93,7 +93,7 @@ def group_chart(name: str, attribute: str, groups: Sequence[str], stages: Sequen
         _percent_axis(axes.xaxis)
         axes.set_xlabel("accuracy on the test pool")
         low_end, high_end = axes.get_xlim()
-        axes.set_xlim(max(0.0, low_end), min(1.02, high_end))
+        axes.set_xlim(max(-0.025, low_end), min(1.025, high_end))  # whole markers at 0 % and 100 %
         words = "; ".join(f"{group}: {_at_stages(group, stages)}" for group in groups)
         return themed_svg(figure, name, f"Accuracy by {attribute}. {words}")
 
