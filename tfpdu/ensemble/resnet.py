@@ -9,6 +9,7 @@ import numpy as np
 
 from tfpdu.common import UserError, seeds
 from tfpdu.common.validation import one_of, positive
+from tfpdu.ensemble.convolution import Convolution
 from tfpdu.ensemble.normalization import BatchNormalization
 from tfpdu.ensemble.settings import PRECISIONS, STEMS
 
@@ -127,7 +128,7 @@ def _basic_block(x: Any, filters: int, stride: int, name: str) -> Any:
 
 
 def _convolution(x: Any, filters: int, size: int, stride: int, name: str, activation: str | None = None) -> Any:
-    x = keras.layers.Conv2D(filters, size, stride, "same", use_bias=False, name=f"{name}_conv")(x)
+    x = Convolution(filters, size, stride, "same", use_bias=False, name=f"{name}_conv")(x)
     x = BatchNormalization(name=f"{name}_norm")(x)
     return keras.layers.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
 

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpdu.common import UserError, files, interrupt, seeds
-from tfpdu.data.views import ViewPolicy, epoch_order, render, training_views
+from tfpdu.data.views import ViewPolicy, epoch_order, render, row_keys, training_views
 from tfpdu.ensemble.resnet import InitialWeights, build_resnet18, initialise
 from tfpdu.ensemble.settings import EnsembleSettings
 
@@ -189,13 +189,14 @@ class Trainer:
 
     def _batches(self, rows: Rows, span: Span) -> Iterator[Batch]:
         smoothing = self.settings.label_smoothing
-        targets = np.eye(self.classes, dtype=np.float32) * (1 - smoothing) + smoothing / self.classes  # [C, C]
+        targets = (np.eye(self.classes) * (1 - smoothing) + smoothing / self.classes).astype(np.float32)  # [C, C]
         parts = math.ceil(len(rows) / self.settings.batch)
+        keys = row_keys(rows.ids)  # [n]
         for epoch in range(span.first, span.last):
-            view = training_views(rows.ids, epoch, self.views, self.seed)  # [n]
-            for part in np.array_split(epoch_order(rows.ids, epoch, self.seed), parts):
-                images = render(rows.images[part], rows.ids[part], view[part], self.views, self.seed)
-                yield images, targets[rows.labels[part]].astype(np.float32), rows.weights[part].astype(np.float32)
+            view = training_views(keys, epoch, self.views, self.seed)  # [n]
+            for part in np.array_split(epoch_order(keys, epoch, self.seed), parts):
+                images = render(rows.images[part], keys[part], view[part], self.views, self.seed)
+                yield images, targets[rows.labels[part]], rows.weights[part].astype(np.float32)
 
     # ---- interruption ------------------------------------------------------------------------
 
