@@ -50,7 +50,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.generator.lineage = "keep"  # keep (trained on S, as the paper) | public (on the public pool)
     config.generator.floor = 0.8  # quality gate: the least accuracy as a share of real rows'; 0 switches it off
     config.generator.gate_rows = 480  # samples that the gate looks at
-    config.generator.images = 150_000  # seen in training, counted with repetition; the main lever on quality
+    config.generator.images = 90_000  # seen in training, counted with repetition; the main lever on quality
     config.generator.batch = 128
     config.generator.widths = (32, 64)
     config.generator.fold = 1
@@ -60,8 +60,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.generator.precision = "float32"
     config.generator.steps = 18
     config.generator.guidance = 1.0
+    config.generator.min_cell = 10  # rows below which a class x attribute cell is asked for by class alone
     config.generator.checkpoint_images = 50_000
-
 
     config.ensemble = ConfigDict()
     config.ensemble.shards = 2

@@ -1,6 +1,7 @@
 """The generator: train it, load it, ask it for images of given classes and attributes."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,15 @@ class Generator:
             wrong = (codes < UNKNOWN) | (codes >= values)
             if wrong.any():
                 raise UserError(f"generator: {name} {codes[wrong][0]} is unknown to it; it has {values} values")
-        return labels, attributes
+        return labels, self._as_trained(labels, attributes)
+
+    def _as_trained(self, labels: np.ndarray, attributes: np.ndarray) -> np.ndarray:
+        """Asks for a cell that was too small to condition on by its class alone, as it was shown in training."""
+        attributes = attributes.copy()
+        for cell in self.card["merged_cells"]:
+            inside = (labels == cell["label"]) & np.all(attributes == cell["attributes"], axis=1)
+            attributes[inside] = UNKNOWN
+        return attributes
 
 
 def fit_generator(records: Records, settings: GeneratorSettings, directory: str | Path, seed: int) -> Generator:
@@ -235,13 +244,15 @@ def load_generator(directory: str | Path) -> Generator:
     path = directory / WEIGHTS
     if not path.exists():
         raise UserError(f"{path}: no such file")
+    if file_hash(path) != expected:
+        raise UserError(f"{path}: damaged, or not the weights that {CARD} describes (their SHA-256 differs)")
     try:
-        network.load_weights(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras explains a mismatch by old versions before it raises
+            network.load_weights(path)
     except Exception as error:  # h5py and Keras raise many kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: damaged, or weights of another architecture ({reason[:120]})") from None
-    if file_hash(path) != expected:
-        raise UserError(f"{path}: not the weights that {CARD} describes (their SHA-256 differs)")
+        raise UserError(f"{path}: weights of another architecture than {CARD} describes ({reason[:120]})") from None
     return generator
 
 
