@@ -17,7 +17,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, jit_compile=_has_gpu(tf))
+        return tf.function(function, autograph=False, jit_compile=_has_gpu(tf))
     return function
 
 
@@ -49,7 +49,7 @@ def training_step(
 
     weights = [variable.value for variable in network.trainable_variables]
 
-    @tf.function(jit_compile=_has_gpu(tf))
+    @tf.function(autograph=False, jit_compile=_has_gpu(tf))
     def step(images: Any, noise: Any, sigma: Any, labels: Any, attributes: Any, beta: Any) -> Any:
         with tf.GradientTape() as tape:
             mean = tf.reduce_mean(loss(images, noise, sigma, labels, attributes))

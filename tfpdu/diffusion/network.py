@@ -86,7 +86,7 @@ class _Builder:
 
     def __init__(self, architecture: Architecture, seed: int):
         self.a, self.seed = architecture, seed
-        self.dtype = keras.DTypePolicy(architecture.precision)
+        self.dtype = architecture.precision  # a name of a Keras dtype policy
 
     def build(self) -> keras.Model:
         a = self.a

@@ -93,6 +93,7 @@ def denoise(network: Any, z: Any, sigma: Any, labels: Any, attributes: Any, sigm
     Returns:
       float32[b, h, w, c].
     """
+    z, sigma, labels, attributes = (ops.convert_to_tensor(tensor) for tensor in (z, sigma, labels, attributes))
     c_skip, c_out, c_in, c_noise = preconditioning(sigma, sigma_data)
     image = (-1, 1, 1, 1)
     features = [ops.reshape(c_in, image) * z, c_noise, labels, attributes]
