@@ -283,6 +283,7 @@ class _Loop:
             seed=settings.seed,
             settings=settings.full_audit if t in (0, last // 2, last) else settings.audit,
             iteration=t,
+            note=say if t == 0 else lambda line: None,  # the same pools every time: said once
         )
         self.run_directory.replace_rows("audit.json", rows, iteration=t)
         return time.monotonic() - start

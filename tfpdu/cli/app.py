@@ -21,7 +21,6 @@ from tfpdu.common.errors import StopRequested, UserError
 from tfpdu.common.interrupt import deferred
 from tfpdu.common.validation import did_you_mean
 
-
 DEFAULT_PRESET = "digits"
 
 
