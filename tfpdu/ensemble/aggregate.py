@@ -1,5 +1,6 @@
 """The ensemble's answer: k models, one distribution over the classes."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import keras
 import numpy as np
 
 from tfpdu.common import UserError
+from tfpdu.ensemble.resnet import build_resnet18, load_weights
 from tfpdu.ensemble.settings import EnsembleSettings
 
 BATCH = 64
@@ -40,12 +42,9 @@ class Evaluator:
 
     def read(self, path: str | Path) -> list[np.ndarray]:
         """The arrays of a `.weights.h5` file of this network."""
-        try:
-            self.model.load_weights(path)
-        except FileNotFoundError:
-            raise UserError(f"{path}: these weights are gone; a later deletion has purged them") from None
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{path}: not the weights of this network ({str(error).splitlines()[0]})") from None
+        if not Path(path).exists():
+            raise UserError(f"{path}: these weights are gone; a later deletion has purged them")
+        load_weights(self.model, path)
         return [np.array(value) for value in self.model.get_weights()]
 
 
@@ -123,6 +122,14 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
     exponentials = np.exp(shifted)
     return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+@functools.lru_cache(maxsize=2)
+def resnet18_evaluator(
+    input_shape: tuple[int, int, int], classes: int, stem: str, width: int, upscale: int, precision: str
+) -> Evaluator:
+    """The evaluator of a ResNet18, see `build_resnet18`; compiled once a process, for all ensembles of that network."""
+    return Evaluator(build_resnet18(input_shape, classes, stem, width, upscale=upscale, precision=precision))
 
 
 def _compiled(model: keras.Model) -> Callable[[np.ndarray], Any]:

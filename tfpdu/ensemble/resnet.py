@@ -1,6 +1,7 @@
 """ResNet18 (He et al. 2016) with the stem for large or for small pictures, from 0..255 pixels to logits."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,16 +84,25 @@ def initialise(model: keras.Model, seed: int, weights: InitialWeights = None) ->
     if weights is None:
         return
     if not isinstance(weights, Mapping):
-        try:
-            model.load_weights(weights)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{weights}: no weights for this network ({str(error).splitlines()[0]})") from None
+        load_weights(model, weights)
         return
     fitting = {v.path: v for v in model.weights if v.path in weights and v.shape == np.shape(weights[v.path])}
     if not fitting:
         raise UserError("weights: no array has the path and shape of a weight of this network")
     for path, variable in fitting.items():
         variable.assign(weights[path])
+
+
+def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Loads a `.weights.h5` file; one that is missing or of another network is the user's error, named."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a foreign file Keras first warns, then raises
+            model.load_weights(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: not the weights of this network ({str(error).splitlines()[0]})") from None
 
 
 class _Policy:

@@ -13,16 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
+from tfpdu import __version__
 from tfpdu.common import Progress, UserError, files, interrupt
 from tfpdu.common.determinism import configure, fingerprint
 from tfpdu.data import Records
 from tfpdu.data.views import ViewPolicy
-from tfpdu.ensemble.aggregate import Ensemble, Evaluator
-from tfpdu.ensemble.resnet import InitialWeights, build_resnet18
+from tfpdu.ensemble.aggregate import Ensemble, Evaluator, resnet18_evaluator
+from tfpdu.ensemble.resnet import InitialWeights, load_weights
 from tfpdu.ensemble.settings import EnsembleSettings
 from tfpdu.ensemble.trainer import Rows, Span, Trainer
-
-_FORMAT = 1  # raised when the same key would stand for other weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +77,6 @@ class ShardedLearner:
         height, width, channels = (int(size) for size in input_shape)
         self.classes, self.input_shape = classes, (height, width, channels)
         self._initial, self._initial_hash = initial, _initial_hash(initial)
-        self._trainer: Trainer | None = None
-        self._evaluator: Evaluator | None = None
 
     def learn(
         self, records: Records, shard: np.ndarray, slice_: np.ndarray, weights: np.ndarray | None = None
@@ -97,11 +94,10 @@ class ShardedLearner:
           StopRequested: a signal came; the same call goes on from there.
         """
         weights = np.ones(len(records)) if weights is None else np.asarray(weights, np.float64)
-        self._check(records, shard, slice_, weights)
-        keys = self._keys(records, shard, slice_, weights)  # [k][R]
-        self._purge(keys)
-        last = tuple(shard_keys[-1] for shard_keys in keys)
+        keys = self.keys(records, shard, slice_, weights)
         filled = [s for s in range(self.settings.shards) if np.any(shard == s)]
+        self._purge({(str(s), key) for s in filled for key in keys[s]})
+        last = tuple(shard_keys[-1] for shard_keys in keys)
         retrained, reused = self._changes(keys, filled)
         for s in filled:
             rows = np.flatnonzero(shard == s)
@@ -111,7 +107,7 @@ class ShardedLearner:
         return Learned(
             ensemble=Ensemble(
                 [self._weights_file(s, last[s]) for s in filled],
-                self._evaluation(),
+                self._evaluator(),
                 self.settings,
                 sizes=[int((shard == s).sum()) for s in filled],
             ),
@@ -125,10 +121,10 @@ class ShardedLearner:
 
     def _train(self, s: int, keys: list[str], records: Records, slice_: np.ndarray, weights: np.ndarray) -> None:
         """Goes on from the last slice whose file is there, slice by slice, each on all rows up to it."""
-        trainer = self._training()
+        trainer = Trainer(self.settings, self.views, self.classes, self.input_shape, self.seed, self._initial)
         done = max((r + 1 for r, key in enumerate(keys) if self._weights_file(s, key).exists()), default=0)
         if done:
-            trainer.model.load_weights(self._weights_file(s, keys[done - 1]))
+            load_weights(trainer.model, self._weights_file(s, keys[done - 1]))
         else:
             trainer.start(s)
         ends = [0, *self.settings.slice_epochs()]
@@ -152,30 +148,22 @@ class ShardedLearner:
                 files.save_weights(trainer.model, self._weights_file(s, keys[r]))
                 partial.unlink(missing_ok=True)
 
-    def _training(self) -> Trainer:
-        if self._trainer is None:
-            self._trainer = Trainer(
-                self.settings, self.views, self.classes, self.input_shape, self.seed, self._initial
-            )  # fmt: skip
-        return self._trainer
-
-    def _evaluation(self) -> Evaluator:
-        if self._evaluator is None:
-            settings = self.settings
-            self._evaluator = Evaluator(
-                build_resnet18(
-                    self.input_shape, self.classes, settings.stem, settings.width,
-                    upscale=settings.image_upscale, precision=settings.precision,
-                )
-            )  # fmt: skip
-        return self._evaluator
+    def _evaluator(self) -> Evaluator:
+        settings = self.settings
+        return resnet18_evaluator(
+            self.input_shape, self.classes, settings.stem, settings.width, settings.image_upscale, settings.precision
+        )
 
     # ---- keys --------------------------------------------------------------------------------
 
-    def _keys(self, records: Records, shard: np.ndarray, slice_: np.ndarray, weights: np.ndarray) -> list[list[str]]:
-        """The key of each shard and slice; that of slice r covers every row of slices 0..r."""
+    def keys(
+        self, records: Records, shard: np.ndarray, slice_: np.ndarray, weights: np.ndarray | None = None
+    ) -> list[list[str]]:
+        """The key of each shard and slice [k][R], without training; that of slice r covers every row of slices 0..r."""
+        weights = np.ones(len(records)) if weights is None else np.asarray(weights, np.float64)
+        self._check(records, shard, slice_, weights)
         common = {
-            "format": _FORMAT,
+            "tfpdu": __version__,
             "training": self.settings.training(),
             "views": dataclasses.asdict(self.views),
             "classes": self.classes,
@@ -202,9 +190,8 @@ class ShardedLearner:
         reused = set(state["reused"])
         return tuple(s for s in filled if keys[s][-1] not in reused), reused
 
-    def _purge(self, keys: list[list[str]]) -> None:
+    def _purge(self, current: set[tuple[str, str]]) -> None:
         """Deletes all that no current key names: weights, unfinished trainings, temporary files of a killed process."""
-        current = {(str(s), key) for s, shard_keys in enumerate(keys) for key in shard_keys}
         for path in self.directory.glob("*/*"):
             if (path.parent.name, path.name.partition(".")[0]) not in current:
                 path.unlink()
