@@ -10,8 +10,9 @@ import pytest
 from tests.diffusion.conftest import SPECS, TINY, toy_records
 from tfpdu.common import UserError
 from tfpdu.common.files import file_hash, weights_hash
+from tfpdu.common.seeds import rng
 from tfpdu.data.records import AttributeSpec
-from tfpdu.diffusion import Generator, GeneratorSettings, fit_generator, load_generator
+from tfpdu.diffusion import Generator, GeneratorSettings, build_network, fit_generator, load_generator
 
 KEYS = [f"key{i}" for i in range(11)]
 LABELS = np.arange(11, dtype=np.int32) % 2
@@ -85,6 +86,20 @@ def test_a_sample_does_not_depend_on_its_companions(trained, guidance):
     some = generator.sample(LABELS[order], ATTRIBUTES[order], [KEYS[i] for i in order], guidance)
     np.testing.assert_array_equal(some, images[order])
     np.testing.assert_array_equal(generator.sample(LABELS[4:5], ATTRIBUTES[4:5], KEYS[4:5], guidance), images[4:5])
+
+
+def test_bfloat16_samples_do_not_depend_on_their_companions_either(trained):
+    settings = dataclasses.replace(TINY, precision="mixed_bfloat16", widths=(24, 32), sample_batch=16)
+    network = build_network(settings.architecture((8, 8, 1), 2, (2, 3)))
+    draw = rng("stir")
+    network.set_weights([draw.normal(0, 0.1, w.shape).astype(np.float32) for w in network.get_weights()])
+    generator = Generator(network, {**trained[0].card, "settings": dataclasses.asdict(settings)})
+    keys, labels = [f"key{i}" for i in range(20)], np.arange(20) % 2
+    attributes = np.zeros((20, 2), np.int8)
+    images = generator.sample(labels, attributes, keys)
+    order = draw.permutation(20)[:7]
+    some = generator.sample(labels[order], attributes[order], [keys[i] for i in order])
+    np.testing.assert_array_equal(some, images[order])
 
 
 def test_samples_depend_on_key_seed_and_guidance(trained):
@@ -191,8 +206,7 @@ def test_a_card_with_missing_entries_is_refused(copy, tmp_path):
         load_generator(tmp_path / "nowhere")
 
 
-def test_op_determinism_is_enough(records, trained, tmp_path):
-    """Two runs in one process, from the same seed, are equal bit for bit; another seed is not."""
+def test_equal_seeds_give_equal_generators(records, trained, tmp_path):
     again = fit_generator(records, TINY, tmp_path / "again", seed=7)
     assert weights_hash(again.network) == weights_hash(trained[0].network)
     other = fit_generator(records, dataclasses.replace(TINY, images=32), tmp_path / "other", seed=8)
