@@ -145,6 +145,8 @@ class _Loop:
         if generator is None or judge is None:
             return self._plain(t, originals)
         self._make_samples(t, originals, generator, judge)
+        if self.run_directory.event("iteration", t) is None:
+            self._showcase()
         return _join(originals, *(self._samples(i) for i in range(t + 1)))
 
     def _plain(self, t: int, originals: _Step) -> _Step | None:
@@ -193,9 +195,7 @@ class _Loop:
             made = replenish(earlier.records, prior, forgotten, generate, **shared, reference=self.material.drawn)
         new = made.records.take(made.records.origin == t + 1)
         shard, slices = assign_new(new, earlier.records, earlier.shard, settings.ensemble, settings.seed)
-        files.write_npz(path, **_columns(new), shard=shard, slice=slices)
-        self._showcase()
-        run.record(
+        run.record(  # before the file: killed in between, the same samples are made again and told of once
             {
                 "event": "augment",
                 "iteration": t,
@@ -205,6 +205,7 @@ class _Loop:
                 "seconds": time.monotonic() - start,
             }
         )
+        files.write_npz(path, **_columns(new), shard=shard, slice=slices)
 
     def _samples(self, t: int) -> _Step:
         """The synthetic rows made at iteration t."""
