@@ -176,6 +176,20 @@ def test_sigterm_stops_at_a_safe_point_and_the_run_resumes(uninterrupted, tmp_pa
     assert contents(workdir) == contents(uninterrupted)
 
 
+@pytest.mark.slow
+def test_with_scope_shard_every_shard_meets_the_prior_by_itself(tmp_path):
+    finish(tiny_config(augment__scope="shard"), tmp_path / "run")
+    events = iterations(tmp_path / "run")
+    assert [e["n_original"] for e in events] == [100, 50, 0]
+    assert len({e["n_original"] + e["n_synthetic"] for e in events}) == 1
+    samples = [files.read_npz(path) for path in sorted((tmp_path / "run" / "samples").glob("0*.npz"))]
+    shard = np.concatenate([s["shard"] for s in samples])
+    parity = np.concatenate([s["attributes"][:, 0] for s in samples])
+    for s in (0, 1):  # at the end a shard holds its samples alone
+        even, odd = np.bincount(parity[shard == s], minlength=2)
+        assert abs(even - odd) <= 1
+
+
 @pytest.mark.parametrize(
     "method", ["oversample", *(pytest.param(m, marks=pytest.mark.slow) for m in ("none", "undersample", "reweigh"))]
 )

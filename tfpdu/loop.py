@@ -14,14 +14,14 @@ metrics.jsonl marks a step as done. Killed anywhere, the same command gives the 
 import dataclasses
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfpdu.audit import accuracy_by_group, audit_members
-from tfpdu.augment import Debiased, Replenished, debias, replenish
+from tfpdu.augment import Debiased, Generate, Replenished, debias, replenish
 from tfpdu.bias import bias_report
 from tfpdu.bias.resample import source_id
 from tfpdu.common import UserError, files, say
@@ -168,12 +168,27 @@ class _Loop:
 
     def _make_samples(self, t: int, originals: _Step, generator: Generator, judge: Judge) -> None:
         """Algorithm 1 at iteration 0, replenishment after each forgetting; kept in samples/<t>.npz."""
-        run, settings, prior = self.run_directory, self.settings, self.material.prior
+        run = self.run_directory
         path = run.file("samples", f"{t:04d}.npz")
         if path.exists():
             return
         safe_point()
         start = time.monotonic()
+        new, counts = self._synthesise(t, originals, generator, judge)
+        run.record(  # before the file: killed in between, the same samples are made again and told of once
+            {
+                "event": "augment",
+                "iteration": t,
+                "requested": len(new.records),
+                **counts,
+                "seconds": time.monotonic() - start,
+            }
+        )
+        files.write_npz(path, **_columns(new.records), shard=new.shard, slice=new.slice)
+
+    def _synthesise(self, t: int, originals: _Step, generator: Generator, judge: Judge) -> tuple[_Step, dict[str, int]]:
+        """The new rows with shard and slice, and what the judge had drawn again."""
+        settings, prior = self.settings, self.material.prior
         generate = generator.for_specs(self.material.drawn.specs)
         shared: dict[str, Any] = {
             "settings": settings.augment,
@@ -182,30 +197,43 @@ class _Loop:
             "judge": judge,
             "generator_id": generator.id,
         }
-        made: Debiased | Replenished
+        parts: Sequence[Debiased | Replenished]
         if t == 0:
             say(f"Algorithm 1: from {len(originals.records)} rows to the prior")
-            made = debias(originals.records, prior, generate, **shared, shard_of=originals.shard)
-            files.write_json(run.file("bias.json"), made.report)
-            earlier = originals
+            earlier, made = originals, debias(originals.records, prior, generate, **shared, shard_of=originals.shard)
+            files.write_json(self.run_directory.file("bias.json"), made.report)
+            parts = [made]
         else:
-            forgotten = len(self._forgotten(t)) - len(self._forgotten(t - 1))
-            say(f"iteration {t}: forgetting {forgotten} originals, replenishing as many")
             earlier = _join(originals, *(self._samples(i) for i in range(t)))
-            made = replenish(earlier.records, prior, forgotten, generate, **shared, reference=self.material.drawn)
-        new = made.records.take(made.records.origin == t + 1)
-        shard, slices = assign_new(new, earlier.records, earlier.shard, settings.ensemble, settings.seed)
-        run.record(  # before the file: killed in between, the same samples are made again and told of once
-            {
-                "event": "augment",
-                "iteration": t,
-                "requested": len(new),
-                "redrawn": made.redrawn,
-                "kept_although_different": made.kept_although_different,
-                "seconds": time.monotonic() - start,
-            }
-        )
-        files.write_npz(path, **_columns(new), shard=shard, slice=slices)
+            parts = self._replenish(t, earlier, generate, shared)
+        new = [part.records.take(part.records.origin == t + 1) for part in parts]
+        records = concatenate(new)
+        shard, slices = assign_new(records, earlier.records, earlier.shard, settings.ensemble, settings.seed)
+        if settings.augment.scope == "shard":  # a row made for a shard stays there
+            shard = _made_for(parts, t)
+        counts = {key: sum(getattr(p, key) for p in parts) for key in ("redrawn", "kept_although_different")}
+        return _Step(records, shard, slices), counts
+
+    def _replenish(self, t: int, earlier: _Step, generate: Generate, shared: dict[str, Any]) -> list[Replenished]:
+        """As many rows as were forgotten: over all of S, or in each shard by itself (the paper's letter)."""
+        drawn, prior = self.material.drawn, self.material.prior
+        gone = np.setdiff1d(self._forgotten(t), self._forgotten(t - 1))
+        say(f"iteration {t}: forgetting {len(gone)} originals, replenishing as many")
+        if self.settings.augment.scope == "global":
+            return [replenish(earlier.records, prior, len(gone), generate, **shared, reference=drawn)]
+        lost = np.bincount(self.material.shard[np.isin(drawn.ids, gone)], minlength=self.settings.ensemble.shards)
+        return [
+            replenish(
+                earlier.records.take(earlier.shard == s),
+                prior,
+                int(lost[s]),
+                generate,
+                **shared,
+                reference=drawn,
+                first=int(lost[:s].sum()),
+            )
+            for s in range(len(lost))
+        ]
 
     def _samples(self, t: int) -> _Step:
         """The synthetic rows made at iteration t."""
@@ -321,6 +349,15 @@ def _join(*steps: _Step) -> _Step:
         np.concatenate([step.shard for step in filled]),
         np.concatenate([step.slice for step in filled]),
     )
+
+
+def _made_for(parts: Sequence[Debiased | Replenished], t: int) -> np.ndarray:
+    """int32[m]: the shard that each new row was made for, with scope "shard"."""
+    (first, *_) = parts
+    if isinstance(first, Debiased):
+        assert first.shards is not None  # Algorithm 1 gives them with this scope
+        return first.shards[first.records.origin == t + 1].astype(np.int32)
+    return np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.records) for part in parts])
 
 
 def _where(records: Records, originals: _Step) -> tuple[np.ndarray, np.ndarray]:
