@@ -37,7 +37,9 @@ class Rates:
 
 
 def forecast(config: Mapping[str, Any]) -> str:
-    """Text for the terminal: data, cells, shards, minutes by stage, memory. Writes nothing.
+    """Text for the terminal: data, cells, shards, minutes by stage, memory.
+
+    Writes nothing, but for the problems.csv of an image folder with faulty rows.
 
     Raises:
       UserError: as `run_pdu` would.
