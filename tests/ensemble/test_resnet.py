@@ -7,6 +7,7 @@ import pytest
 from tests.ensemble import tiny
 from tfpdu.common import UserError, files
 from tfpdu.ensemble import build_resnet18
+from tfpdu.ensemble.weights import load_weights, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +136,29 @@ def test_given_weights_can_be_a_file(tmp_path):
 def test_wrong_arguments_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
         build_resnet18(**{"input_shape": tiny.SHAPE, "classes": 3, "width": 4, **changes})
+
+
+@pytest.mark.parametrize("stem", ["cifar", "imagenet"])
+def test_weight_files_are_those_of_keras(tmp_path, stem):
+    model = build_resnet18((32, 32, 3), 10, stem, width=4, seed=1, upscale=2)
+    save_weights(model, tmp_path / "ours.weights.h5")
+    model.save_weights(tmp_path / "theirs.weights.h5")
+    digest = files.weights_hash(model)
+    for read, name in ((keras.Model.load_weights, "ours"), (load_weights, "theirs"), (load_weights, "ours")):
+        other = build_resnet18((32, 32, 3), 10, stem, width=4, seed=2, upscale=2)
+        read(other, tmp_path / f"{name}.weights.h5")
+        assert files.weights_hash(other) == digest
+    first = (tmp_path / "ours.weights.h5").read_bytes()
+    save_weights(model, tmp_path / "ours.weights.h5")
+    assert (tmp_path / "ours.weights.h5").read_bytes() == first
+
+
+def test_a_cut_off_file_is_refused(tmp_path):
+    model = build_resnet18(tiny.SHAPE, 3, width=4)
+    save_weights(model, tmp_path / "w.weights.h5")
+    content = (tmp_path / "w.weights.h5").read_bytes()
+    (tmp_path / "w.weights.h5").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match="not the weights of this network"):
+        load_weights(model, tmp_path / "w.weights.h5")
+    with pytest.raises(UserError, match="no such file"):
+        load_weights(model, tmp_path / "none.weights.h5")

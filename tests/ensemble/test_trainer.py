@@ -12,6 +12,7 @@ import pytest
 from tests.ensemble import tiny
 from tfpdu.common import StopRequested, UserError, files, interrupt
 from tfpdu.data.views import ViewPolicy
+from tfpdu.ensemble.step import TrainingStep, resnet18_step
 from tfpdu.ensemble.trainer import Rows, Span, Trainer, learning_rate
 
 TABLE = tiny.records(30)
@@ -29,6 +30,15 @@ def test_again_and_from_a_shuffled_table_the_bits_are_the_same():
     train(tiny.records(20, seed=5))  # leaves velocities and moving statistics behind
     assert train() == first
     assert train(TABLE.take(np.random.default_rng(0).permutation(30))) == first
+
+
+def test_what_the_process_trained_before_has_no_influence():
+    resnet18_step.cache_clear()
+    first = train()
+    resnet18_step.cache_clear()
+    for n in (5, 23, 1):  # other sizes of batch come first
+        train(tiny.records(n))
+    assert train() == first
 
 
 def test_other_rows_seeds_weights_epochs_give_other_bits():
@@ -95,8 +105,6 @@ def test_the_rate_rises_and_falls_to_zero():
 def test_one_step_is_sgd_with_momentum_and_decoupled_decay():
     import keras
     import tensorflow as tf
-
-    from tfpdu.ensemble.step import TrainingStep
 
     def model():
         inputs = keras.Input((1, 1, 2))
@@ -184,3 +192,12 @@ def test_two_devices_share_the_batches_do_the_same_sums_and_repeat_to_the_bit():
     assert replicas == "2 2"
     assert first == second != one_row
     assert first != train()  # each replica normalises by its own half of the batch
+
+
+@pytest.mark.parametrize(("shape", "stem"), [(tiny.SHAPE, "cifar"), ((32, 32, 3), "imagenet")])
+def test_no_sum_is_left_to_the_race_of_threads(shape, stem):
+    """AddN begins with whichever of its terms has no other user any more, so from three terms on it is not repeatable."""
+    step = resnet18_step(shape, tiny.CLASSES, stem, 4, 1, "float32", 0.9, 5e-4)
+    operations = step._compiled.get_concrete_function().graph.get_operations()
+    assert len(operations) > 500
+    assert [op.name for op in operations if op.type in ("AddN", "AccumulateNV2") and len(op.inputs) > 2] == []

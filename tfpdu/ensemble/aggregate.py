@@ -9,8 +9,9 @@ import keras
 import numpy as np
 
 from tfpdu.common import UserError
-from tfpdu.ensemble.resnet import build_resnet18, load_weights
+from tfpdu.ensemble.resnet import build_resnet18
 from tfpdu.ensemble.settings import EnsembleSettings
+from tfpdu.ensemble.weights import load_weights
 
 BATCH = 64
 Member = str | Path | Sequence[np.ndarray]  # a .weights.h5 file, or the arrays

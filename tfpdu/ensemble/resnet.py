@@ -1,7 +1,6 @@
 """ResNet18 (He et al. 2016) with the stem for large or for small pictures, from 0..255 pixels to logits."""
 
 import os
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from tfpdu.common.validation import one_of, positive
 from tfpdu.ensemble.convolution import Convolution
 from tfpdu.ensemble.normalization import BatchNormalization
 from tfpdu.ensemble.settings import PRECISIONS, STEMS
+from tfpdu.ensemble.weights import load_weights
 
 InitialWeights = Mapping[str, np.ndarray] | str | os.PathLike[str] | None
 
@@ -91,18 +91,6 @@ def initialise(model: keras.Model, seed: int, weights: InitialWeights = None) ->
         raise UserError("weights: no array has the path and shape of a weight of this network")
     for path, variable in fitting.items():
         variable.assign(weights[path])
-
-
-def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
-    """Loads a `.weights.h5` file; one that is missing or of another network is the user's error, named."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a foreign file Keras first warns, then raises
-            model.load_weights(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: not the weights of this network ({str(error).splitlines()[0]})") from None
 
 
 class _Policy:

@@ -27,9 +27,18 @@ class TrainingStep:
             self.model = model()
             self._weights = [v.value for v in self.model.trainable_variables]
             self._velocity = [tf.Variable(tf.zeros_like(w), trainable=False) for w in self._weights]
-        # XLA is several times slower than the plain kernels on a CPU. Over several GPUs the sum of the gradients is
-        # not XLA's, and over one GPU it gains little for a network whose time goes into convolutions.
-        self._compiled = tf.function(self._distributed, reduce_retracing=True)
+        # One graph for all sizes of batch: where TensorFlow makes one graph for the first size it meets and another
+        # for the rest, the bits of a shard depend on which shard this process happened to train before.
+        # And no XLA: on a CPU it is several times slower than the plain kernels.
+        signature = [
+            tf.TensorSpec((None, *self.model.input_shape[1:]), tf.uint8),
+            tf.TensorSpec((None, self.model.output_shape[-1]), tf.float32),
+            tf.TensorSpec((None,), tf.float32),
+            tf.TensorSpec((self.replicas + 1,), tf.int32),
+            tf.TensorSpec((), tf.float32),
+            tf.TensorSpec((), tf.float32),
+        ]
+        self._compiled = tf.function(self._distributed, signature)
 
     @property
     def state(self) -> list[np.ndarray]:
@@ -62,25 +71,20 @@ class TrainingStep:
         """
         size, parts = images.shape[0], self.replicas
         batch = (images, targets, weights)
-        scale, rate = tf.constant(1.0 / size, tf.float32), tf.constant(rate, tf.float32)
-        if parts == 1:
-            return self._compiled(*batch, scale, rate)
         if size < parts:  # every replica needs a row; those that fill up have no weight in the loss
             batch = tuple(tf.concat([tensor, tf.repeat(tensor[:1], parts - size, 0)], 0) for tensor in batch)
             batch = (*batch[:2], tf.concat([weights, tf.zeros(parts - size)], 0))
-        cuts = np.linspace(0, max(size, parts), parts + 1).astype(int)
-
-        def part(tensor: Any) -> Callable[[Any], Any]:
-            return lambda context: tensor[cuts[(i := context.replica_id_in_sync_group)] : cuts[i + 1]]
-
-        dealt = [self._strategy.experimental_distribute_values_from_function(part(tensor)) for tensor in batch]
-        return self._compiled(*dealt, scale, rate)
+        cuts = np.linspace(0, max(size, parts), parts + 1).astype(np.int32)
+        return self._compiled(*batch, cuts, np.float32(1 / size), np.float32(rate))
 
     def _distributed(self, *arguments: Any) -> Any:
         losses = self._strategy.run(self._replica, arguments)
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
 
-    def _replica(self, images: Any, targets: Any, weights: Any, scale: Any, rate: Any) -> Any:
+    def _replica(self, images: Any, targets: Any, weights: Any, cuts: Any, scale: Any, rate: Any) -> Any:
+        if self.replicas > 1:
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            images, targets, weights = (t[cuts[replica] : cuts[replica + 1]] for t in (images, targets, weights))
         with tf.GradientTape() as tape:
             logits = self.model(tf.cast(images, tf.float32), training=True)  # [b, C]
             losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)  # [b]

@@ -19,9 +19,10 @@ from tfpdu.common.determinism import configure, fingerprint
 from tfpdu.data import Records
 from tfpdu.data.views import ViewPolicy
 from tfpdu.ensemble.aggregate import Ensemble, Evaluator, resnet18_evaluator
-from tfpdu.ensemble.resnet import InitialWeights, load_weights
+from tfpdu.ensemble.resnet import InitialWeights
 from tfpdu.ensemble.settings import EnsembleSettings
 from tfpdu.ensemble.trainer import Rows, Span, Trainer
+from tfpdu.ensemble.weights import load_weights, save_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +146,7 @@ class ShardedLearner:
                     seconds = trainer.train(rows, Span(ends[r], ends[r + 1]), partial, report)
                 note = {"slice": r, "rows": len(rows), "row_epochs": len(rows) * (ends[r + 1] - ends[r])}
                 files.write_json(self._note(s, keys[r]), {**note, "seconds": seconds})
-                files.save_weights(trainer.model, self._weights_file(s, keys[r]))
+                save_weights(trainer.model, self._weights_file(s, keys[r]))
                 partial.unlink(missing_ok=True)
 
     def _evaluator(self) -> Evaluator:

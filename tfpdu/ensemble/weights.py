@@ -1,0 +1,58 @@
+"""Weights in files: Keras' `.weights.h5` layout, written and read straight away.
+
+Keras looks into every attribute of every layer for something to save, which takes longer than training a small
+shard does. A functional network is a list of layers; the files are the same, and Keras reads and writes them too.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from tfpdu.common import UserError, files
+
+
+def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Writes the weights of a functional model atomically; equal weights give equal bytes."""
+    with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, layer in _groups(model):
+            store: dict[str, object] = {}
+            layer.save_own_variables(store)
+            group = file.create_group(f"layers/{name}/vars")
+            group.attrs["name"] = layer.name
+            for key, value in store.items():
+                group.create_dataset(key, data=np.asarray(value))
+
+
+def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Reads the weights of a functional model.
+
+    Raises:
+      UserError: the file is missing, broken, or of another network.
+    """
+    if not Path(path).exists():
+        raise UserError(f"{path}: no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            for name, layer in _groups(model):
+                group = file[f"layers/{name}/vars"]
+                if len(group) != len(layer.weights):
+                    raise ValueError(f"{layer.name} has {len(layer.weights)} weights, the file {len(group)}")
+                layer.load_own_variables(group)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: not the weights of this network ({str(error).splitlines()[0]})") from None
+
+
+def _groups(model: keras.Model) -> Iterator[tuple[str, keras.Layer]]:
+    """Each layer under the name that Keras gives its group: the class in snake case, numbered from the second on."""
+    seen: Counter[str] = Counter()
+    for layer in model.layers:
+        words = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
+        kind = re.sub("([a-z])([A-Z])", r"\1_\2", words).lower()
+        yield f"{kind}_{seen[kind]}" if seen[kind] else kind, layer
+        seen[kind] += 1
