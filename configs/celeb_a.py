@@ -24,8 +24,8 @@ def get_config(variant: str = "cpu") -> ConfigDict:
     config.views = ConfigDict(dict(count=10, flip=True, shift=6, cutout=0))
     config.generator.lineage = "keep"
     config.generator.floor = 0.6
-    config.generator.images = 200_000
-    config.generator.widths = (48, 96, 128)
+    config.generator.images = 300_000
+    config.generator.widths = (64, 96, 160)
     config.generator.fold = 4
     config.generator.embedding = 192
     config.generator.flip = True

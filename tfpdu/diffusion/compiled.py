@@ -51,9 +51,10 @@ def training_step(
 
     @tf.function(autograph=False, jit_compile=_has_gpu(tf))
     def step(images: Any, noise: Any, sigma: Any, labels: Any, attributes: Any, beta: Any) -> Any:
-        with tf.GradientTape() as tape:
-            mean = tf.reduce_mean(loss(images, noise, sigma, labels, attributes))
-        gradients = tape.gradient(mean, weights)
+        mean = tf.reduce_mean(loss(images, noise, sigma, labels, attributes))
+        # Not a tape: it sums the gradients of a tensor with three or more uses in one AddN, and TensorFlow's AddN
+        # starts with whichever term is ready to be overwritten. Sums of two have the same bits either way round.
+        gradients = tf.gradients(mean, weights, aggregation_method=tf.AggregationMethod.EXPERIMENTAL_TREE)
         norm = tf.linalg.global_norm(gradients)
         scale = tf.minimum(1.0, CLIP_NORM / (norm + 1e-12))
         optimiser.apply([gradient * scale for gradient in gradients], network.trainable_variables)
