@@ -196,7 +196,7 @@ def test_two_devices_share_the_batches_do_the_same_sums_and_repeat_to_the_bit():
 
 @pytest.mark.parametrize(("shape", "stem"), [(tiny.SHAPE, "cifar"), ((32, 32, 3), "imagenet")])
 def test_no_sum_is_left_to_the_race_of_threads(shape, stem):
-    """AddN begins with whichever of its terms has no other user any more, so from three terms on it is not repeatable."""
+    """AddN begins with whichever term has no other user any more: from three terms on it is not repeatable."""
     step = resnet18_step(shape, tiny.CLASSES, stem, 4, 1, "float32", 0.9, 5e-4)
     operations = step._compiled.get_concrete_function().graph.get_operations()
     assert len(operations) > 500
