@@ -41,6 +41,7 @@ setup(
         "pandas>=1.5,<2",
         "pyarrow<20",
         "tqdm>=4.66",
+        "threadpoolctl",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20,<2.21"],

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 from scipy import optimize
+from threadpoolctl import threadpool_limits
 
 from tfpdu.bias.additions import Demand, meet
 from tfpdu.bias.divergence import total_bias
@@ -42,7 +43,8 @@ def descend(demand: Demand, rho: float, max_growth: float = math.inf, steps: int
     while m <= most:
         m += max(1, int(rows + m) // 1000)
         # A little of the first Lambda is mixed in: where softmax has all but closed a cell, its gradient is gone.
-        theta = _downhill(demand, cells, np.log(0.9 * _softmax(theta) + 0.1 * start), m, steps)
+        with threadpool_limits(1):  # threads cost more than these few numbers, ten times more on a busy machine
+            theta = _downhill(demand, cells, np.log(0.9 * _softmax(theta) + 0.1 * start), m, steps)
         additions = _whole(demand, cells, theta, m)
         if demand.bias(additions) < rho:
             return additions
