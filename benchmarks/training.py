@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# PyTorch's threads otherwise wait by spinning, and where the cores have any other work it falls to a tenth of its speed.
+# PyTorch's threads otherwise wait by spinning; where the cores have other work it then falls to a tenth of its speed.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
