@@ -48,7 +48,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
     config.generator = ConfigDict()
     config.generator.lineage = "keep"  # keep (trained on S, as the paper) | public (on the public pool)
-    config.generator.floor = 0.8  # quality gate: the least accuracy as a share of real rows'; 0 switches it off
+    config.generator.floor = 0.7  # quality gate: the least accuracy as a share of real rows'; 0 switches it off
     config.generator.gate_rows = 480  # samples that the gate looks at
     config.generator.images = 90_000  # seen in training, counted with repetition; the main lever on quality
     config.generator.batch = 128
