@@ -34,9 +34,12 @@ def get_config(variant: str = "") -> ConfigDict:
     config.draw.shares = (0.8, 0.2)  # of the values above; numbers above 1 are counts
 
     config.prior = ConfigDict()
-    config.prior.kind = "uniform"  # uniform | given | reference
+    config.prior.kind = "uniform"  # uniform | given | reference (the auxiliary pool) | eda (towards the cells in need)
     config.prior.over = (("parity",),)  # each entry: one variable (a marginal) or several (a joint)
     config.prior.given = ()  # kind=given: one tuple of probabilities an entry, row-major
+    config.prior.eda = "umda"  # kind=eda: umda | mimic | cga
+    config.prior.weight = 0.5  # kind=eda: its share in the prior; the rest is S as it is
+    config.prior.need = ()  # kind=eda: one tuple of numbers an entry, a number per cell; empty: measured
 
     config.augment = ConfigDict()
     config.augment.method = "diffusion"  # diffusion | none | oversample | undersample | reweigh
@@ -45,6 +48,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.augment.solver = "exact"  # exact | gradient
     config.augment.scope = "global"  # global | shard (the paper's letter)
     config.augment.max_redraws = 3  # of a sample that the judge sees otherwise than requested
+    config.augment.allow_empty_cells = False  # ask also for cells without a single row
+    config.augment.max_growth = 10.0  # refuse a prior that needs more than so many times the rows
 
     config.generator = ConfigDict()
     config.generator.lineage = "keep"  # keep (trained on S, as the paper) | public (on the public pool)

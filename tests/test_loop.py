@@ -218,3 +218,23 @@ def test_nothing_is_half_written_on_a_full_disk(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         run_pdu(tiny_config(), tmp_path / "run")
     assert {p.name for p in (tmp_path / "run").iterdir()} <= {".lock", "problems.csv"}
+
+
+def test_an_eda_prior_leans_towards_the_cells_where_held_out_classifiers_err(tmp_path):
+    run_pdu(tiny_config(prior__kind="eda", prior__over=(("label",),), loop__iterations=2), tmp_path)
+    (measured,) = [e for e in files.read_json_lines(tmp_path / "metrics.jsonl") if e["event"] == "need"]
+    need = np.array(measured["need"][0])
+    assert measured["over"] == [["label"]]
+    assert need.shape == (10,)
+    assert 0 <= need.min() < need.max() <= 1
+    row = json.loads((tmp_path / "bias.json").read_text())["attributes"]["label"]
+    assert need @ row["prior"] > need @ row["before"]
+    assert row["kl_after"] < 1e-6
+
+
+def test_an_eda_prior_with_a_stated_need_measures_nothing(tmp_path):
+    run_pdu(tiny_config(prior__kind="eda", prior__need=((0.0, 1.0),)), tmp_path)
+    assert not [e for e in files.read_json_lines(tmp_path / "metrics.jsonl") if e["event"] == "need"]
+    row = json.loads((tmp_path / "bias.json").read_text())["attributes"]["parity"]
+    assert row["before"] == [0.8, 0.2]
+    assert row["prior"][1] > 0.29  # half of the weight selects among S by the need, which is odd alone

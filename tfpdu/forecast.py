@@ -65,10 +65,10 @@ def minutes(material: Material, settings: Settings, added: int, rates: Rates) ->
     views = settings.views.count + 1
     seconds = {"baseline (S as it is)": n0 * ensemble.epochs / rates.learn}
     if settings.augment.method == "diffusion":
-        judged = {v for c in material.prior.constraints for v in c.variables} - {"label"}
+        judges = len(set(settings.prior.variables) - {"label"}) + settings.prior.needs_measuring  # two halves are one
         gate = 2 * settings.gate_rows * judge.epochs if settings.generator.floor else 0
         seconds |= {
-            "judge and quality gate": (len(material.pools.auxiliary) * judge.epochs * len(judged) + gate) / rates.learn,
+            "judge and quality gate": (len(material.pools.auxiliary) * judge.epochs * judges + gate) / rates.learn,
             "generator": settings.generator.images / rates.generate,
             "sampling": (n + (settings.gate_rows if gate else 0)) / rates.sample,
         }
@@ -120,20 +120,25 @@ def _seconds(work: Any) -> float:
 
 
 def _additions(material: Material, settings: Settings) -> int:
+    """Rows that Algorithm 1 adds; with a prior that is still to be measured, the most that it can come to."""
     if settings.augment.method not in ("diffusion", "oversample"):
         return 0
+    if material.prior is None:
+        return round(len(material.drawn) * settings.prior.weight / (1 - settings.prior.weight))
     demand = demand_of(material.drawn, material.prior, settings.augment.smoothing, settings.augment.allow_empty_cells)
     return int(meet(demand, settings.augment.rho).sum())
 
 
 def _data_lines(material: Material, settings: Settings, added: int) -> list[str]:
-    drawn, k = material.drawn, settings.ensemble.shards
+    drawn, prior, k = material.drawn, material.prior, settings.ensemble.shards
     pools = ", ".join(f"{name} {len(ids)}" for name, ids in material.pools.ids().items())
-    bias = bias_report(drawn, drawn, material.prior, settings.augment.smoothing)["kl_before"]
+    bias, most = "measured in the run", "at most "
+    if prior is not None:
+        bias, most = f"{bias_report(drawn, drawn, prior, settings.augment.smoothing)['kl_before']:.4g} nats", ""
     lines = [
         f"data: {settings.data.name}, S of {len(drawn)} rows, {drawn.images.shape[1]}x{drawn.images.shape[2]} pixels",
         f"pools: {pools}",
-        f"bias: {bias:.4g} nats; Algorithm 1 ({settings.augment.method}) adds {added} rows, then {len(drawn) + added}",
+        f"bias: {bias}; Algorithm 1 ({settings.augment.method}) adds {most}{added} rows, then {len(drawn) + added}",
         f"shards: {k} of {(len(drawn) + added) // k} rows; {settings.loop.iterations} steps of"
         f" {len(drawn) / settings.loop.iterations:.0f} rows until no original is left",
     ]
@@ -143,7 +148,7 @@ def _data_lines(material: Material, settings: Settings, added: int) -> list[str]
 def _small_cells(material: Material, settings: Settings) -> list[str]:
     """Cells of label and prior's attributes that are too small to condition on, or to be in every shard."""
     drawn = material.drawn
-    variables = list(dict.fromkeys(["label", *material.prior.variables]))
+    variables = list(dict.fromkeys(["label", *settings.prior.variables]))
     cells = cells_of(drawn, variables)
     counts = np.bincount(cells[cells >= 0], minlength=1)
     least = max(settings.generator.min_cell, settings.ensemble.shards)

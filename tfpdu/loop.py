@@ -31,7 +31,7 @@ from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Records, concatenate
 from tfpdu.diffusion import Generator
 from tfpdu.ensemble import Ensemble, assign_new
-from tfpdu.preparation import Judge, Material, fit_checked_generator, fit_judge, prepare_data, showcase
+from tfpdu.preparation import Judge, Material, fit_checked_generator, fit_judge, fit_prior, prepare_data, showcase
 from tfpdu.reporting import TensorBoardWriter, write_report, write_table1
 from tfpdu.settings import Settings
 from tfpdu.unlearning import Learned, ShardedLearner
@@ -74,6 +74,7 @@ class _Loop:
     def __init__(self, settings: Settings, run: RunDirectory):
         self.settings, self.run_directory = settings, run
         self.material: Material = prepare_data(settings, run)
+        self.prior = fit_prior(self.material, settings, run)
         self.learner = self._learner("")
 
     def run(self) -> Path:
@@ -153,7 +154,7 @@ class _Loop:
         """The plain alternatives to diffusion debias what is left and replenish nothing."""
         if not len(originals.records):
             return None
-        augment, prior = self.settings.augment, self.material.prior
+        augment, prior = self.settings.augment, self.prior
         try:
             result = debias(originals.records, prior, None, settings=augment, seed=self.settings.seed, iteration=t)
         except UserError as error:
@@ -188,7 +189,7 @@ class _Loop:
 
     def _synthesise(self, t: int, originals: _Step, generator: Generator, judge: Judge) -> tuple[_Step, dict[str, int]]:
         """The new rows with shard and slice, and what the judge had drawn again."""
-        settings, prior = self.settings, self.material.prior
+        settings, prior = self.settings, self.prior
         generate = generator.for_specs(self.material.drawn.specs)
         shared: dict[str, Any] = {
             "settings": settings.augment,
@@ -216,7 +217,7 @@ class _Loop:
 
     def _replenish(self, t: int, earlier: _Step, generate: Generate, shared: dict[str, Any]) -> list[Replenished]:
         """As many rows as were forgotten: over all of S, or in each shard by itself (the paper's letter)."""
-        drawn, prior = self.material.drawn, self.material.prior
+        drawn, prior = self.material.drawn, self.prior
         gone = np.setdiff1d(self._forgotten(t), self._forgotten(t - 1))
         say(f"iteration {t}: forgetting {len(gone)} originals, replenishing as many")
         if self.settings.augment.scope == "global":
@@ -264,7 +265,7 @@ class _Loop:
         self._fairness(t, test)
         safe_point()
         audit_seconds = self._audit(t, learned.ensemble)
-        bias = bias_report(material.drawn, records, material.prior, settings.augment.smoothing, step.weights)
+        bias = bias_report(material.drawn, records, self.prior, settings.augment.smoothing, step.weights)
         event = {
             "event": "iteration",
             "iteration": t,

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 import tfpdu
-from tfpdu.bias import Prior
+from tfpdu.bias import Prior, need_of_cells
+from tfpdu.bias.priors import names_of
 from tfpdu.common import UserError, files, say
 from tfpdu.common.determinism import fingerprint
 from tfpdu.common.run_directory import RunDirectory
@@ -38,7 +39,7 @@ class Material:
     Attributes:
       pools: the disjoint pools.
       drawn: S, the private rows that the classifier learns and then forgets.
-      prior: D.
+      prior: D, or None as long as the need of its cells is to be measured, see `fit_prior`.
       shard: int32[n], the shard of each row of S, fixed here for ever.
       slice: int32[n], its slice within the shard.
       forget_order: ids of S in the order in which they are forgotten.
@@ -46,7 +47,7 @@ class Material:
 
     pools: Pools
     drawn: Records
-    prior: Prior
+    prior: Prior | None
     shard: np.ndarray
     slice: np.ndarray
     forget_order: np.ndarray
@@ -68,7 +69,7 @@ def gather(settings: Settings, problems: str | Path = "") -> Material:
     )
     pools = cut_pools(records, settings.pools, POOL_SEED)
     drawn = draw(pools.private, settings.draw, settings.seed)
-    prior = settings.prior.build(drawn, pools.auxiliary)
+    prior = None if settings.prior.needs_measuring else settings.prior.build(drawn, pools.auxiliary)
     shard, slices = assign_shards(drawn, settings.ensemble.shards, settings.ensemble.slices, settings.seed)
     forget_order = drawn.ids[hashed_order(drawn.ids, settings.seed, "forget")]
     return Material(pools, drawn, prior, shard, slices, forget_order)
@@ -140,6 +141,30 @@ def fit_classifier(directory: Path, records: Records, settings: EnsembleSettings
     return learner.learn(records, nothing, nothing).ensemble.probabilities
 
 
+def fit_prior(material: Material, settings: Settings, run: RunDirectory) -> Prior:
+    """D; with kind "eda" and no stated need, the need of the cells is measured first.
+
+    The need is the error of classifiers on rows of the auxiliary pool that did not train them (two folds): no row of
+    S takes part, so a deletion leaves it as it is.
+    """
+    drawn, auxiliary, prior = material.drawn, material.pools.auxiliary, settings.prior
+    if material.prior is not None:
+        return material.prior
+    known = run.event("need")
+    if known is None:
+        say("prior: measuring which cells are in need")
+        wrong = np.zeros(len(auxiliary), bool)
+        order = hashed_order(auxiliary.ids, settings.seed, "need")
+        for fold in (0, 1):
+            train, rest = auxiliary.take(order[fold::2]), order[1 - fold :: 2]
+            predict = fit_classifier(run.file("judge", f"need{fold}"), train, settings.judge, settings)
+            wrong[rest] = predict(auxiliary.images[rest]).argmax(1) != auxiliary.labels[rest]
+        needs = [need_of_cells(auxiliary, wrong, entry).tolist() for entry in prior.over]
+        known = {"event": "need", "over": [list(names_of(entry)) for entry in prior.over], "need": needs}
+        run.record(known)
+    return prior.build(drawn, auxiliary, [np.array(cells) for cells in known["need"]])
+
+
 def fit_judge(material: Material, settings: Settings, run: RunDirectory) -> Judge:
     """Classifiers of the prior's attributes, trained on the auxiliary pool alone.
 
@@ -148,7 +173,7 @@ def fit_judge(material: Material, settings: Settings, run: RunDirectory) -> Judg
     """
     auxiliary = material.pools.auxiliary
     names = [spec.name for spec in auxiliary.specs]
-    wanted = {name for constraint in material.prior.constraints for name in constraint.variables} & set(names)
+    wanted = set(settings.prior.variables) & set(names)
     predicts: dict[int, Predict] = {}
     for name in sorted(wanted):
         codes = auxiliary.column(name)

@@ -1,12 +1,16 @@
 """The typed form of a run's configuration: one frozen dataclass a room, checked once."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from tfpdu.audit import AuditSettings
 from tfpdu.augment import AugmentSettings
-from tfpdu.bias import Prior, given_prior, reference_prior, uniform_prior
+from tfpdu.bias import Prior, eda_prior, given_prior, reference_prior, uniform_prior
+from tfpdu.bias.eda.prior import EDAS
+from tfpdu.bias.priors import names_of
 from tfpdu.common.errors import UserError
 from tfpdu.common.validation import in_range, one_of, positive
 from tfpdu.data import DrawSettings, PoolSizes, Records, ViewPolicy
@@ -33,24 +37,57 @@ class PriorSettings:
     """The prior D: over which variables, and where its probabilities come from.
 
     Attributes:
-      kind: "uniform", "given", or "reference" (the shares in the auxiliary pool).
+      kind: "uniform", "given", "reference" (the shares in the auxiliary pool), or "eda" (S's own shares moved
+        towards the cells in need by an estimation-of-distribution algorithm, see `tfpdu.bias.eda_prior`).
       over: one entry a constraint; an entry is a tuple of variable names (several make a joint).
       given: with kind "given", one tuple of probabilities an entry, joint cells row-major.
+      eda: with kind "eda", which one: "umda", "mimic" or "cga".
+      weight: with kind "eda", the share of the EDA's distribution in D; the table at most grows by 1 / (1 - weight).
+      need: with kind "eda", the fitness: one tuple of numbers an entry, a number per cell, row-major, larger needs
+        more. Empty: a run measures it, as the error of classifiers that are trained and tested on the auxiliary pool.
     """
 
     kind: str = "uniform"
     over: tuple[tuple[str, ...], ...] = ()
     given: tuple[tuple[float, ...], ...] = ()
+    eda: str = "umda"
+    weight: float = 0.5
+    need: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        one_of(("uniform", "given", "reference"), **{"config.prior.kind": self.kind})
+        one_of(("uniform", "given", "reference", "eda"), **{"config.prior.kind": self.kind})
+        one_of(EDAS, **{"config.prior.eda": self.eda})
+        in_range(0, 0.99, **{"config.prior.weight": self.weight})
         if not self.over:
             raise UserError("config.prior.over: expected at least one variable, e.g. (('superclass',),)")
         if self.kind == "given" and len(self.given) != len(self.over):
             raise UserError(f"config.prior.given: {len(self.given)} entries for {len(self.over)} in config.prior.over")
+        if self.need and len(self.need) != len(self.over):
+            raise UserError(f"config.prior.need: {len(self.need)} entries for {len(self.over)} in config.prior.over")
 
-    def build(self, records: Records, reference: Records) -> Prior:
-        """The prior for these records; raises `UserError` where it does not fit them."""
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The variables of all entries, each once."""
+        return tuple(dict.fromkeys(name for entry in self.over for name in names_of(entry)))
+
+    @property
+    def needs_measuring(self) -> bool:
+        """Whether a classifier has to say which cells are in need before the prior is known."""
+        return self.kind == "eda" and not self.need
+
+    def build(self, records: Records, reference: Records, need: Sequence[np.ndarray] | None = None) -> Prior:
+        """The prior for these records; raises `UserError` where it does not fit them.
+
+        Args:
+          records: S.
+          reference: the auxiliary pool.
+          need: one float[K1, K2, ...] an entry, where `needs_measuring`.
+        """
+        if self.kind == "eda":
+            if need is None and not self.need:
+                raise UserError("config.prior.need: state the need of each cell; only `tfpdu run` measures it")
+            stated = [np.array(cells, np.float64) for cells in self.need]
+            return eda_prior(records, self.over, stated or need, eda=self.eda, weight=self.weight)
         if self.kind == "given":
             return given_prior(records, self.over, self.given)
         if self.kind == "reference":
