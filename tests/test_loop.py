@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.loop_config import tiny_config
+from tfpdu import preparation
 from tfpdu.common import StopRequested, UserError, files
 from tfpdu.loop import run_pdu
 
@@ -238,3 +239,48 @@ def test_an_eda_prior_with_a_stated_need_measures_nothing(tmp_path):
     row = json.loads((tmp_path / "bias.json").read_text())["attributes"]["parity"]
     assert row["before"] == [0.8, 0.2]
     assert row["prior"][1] > 0.29  # half of the weight selects among S by the need, which is odd alone
+
+
+STRICT = {"generator__lineage": "strict", "generator__min_rows": 40, "loop__iterations": 4}
+
+
+def strict_run(workdir: Path, monkeypatch) -> list[tuple[str, set[str]]]:
+    """Runs with lineage strict and notes the rows that each generator was trained on."""
+    fitted = []
+    fit = preparation.fit_generator
+
+    def noting(records, settings, directory, seed):
+        fitted.append((Path(directory).name, set(records.ids.tolist())))
+        return fit(records, settings, directory, seed)
+
+    monkeypatch.setattr(preparation, "fit_generator", noting)
+    run_pdu(tiny_config(**STRICT), workdir)
+    return fitted
+
+
+def test_under_strict_lineage_nothing_of_an_earlier_generator_survives(tmp_path, monkeypatch):
+    fitted = strict_run(tmp_path, monkeypatch)
+    events = iterations(tmp_path)
+    assert [e["n_original"] for e in events] == [100, 75, 50]
+    assert len({e["n_original"] + e["n_synthetic"] for e in events}) == 1
+    assert [len(rows) for _, rows in fitted] == [100, 75, 50]
+    assert fitted[0][1] > fitted[1][1] > fitted[2][1]
+    assert sorted(p.name for p in (tmp_path / "generator").iterdir()) == ["0002"]
+    assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == ["0002.npz", "showcase.npz"]
+    last = files.read_npz(tmp_path / "samples" / "0002.npz")
+    card = json.loads((tmp_path / "generator" / "0002" / "generator.json").read_text())
+    assert set(last["generator"].tolist()) == {card["id"]}
+    assert len(last["ids"]) == events[-1]["n_synthetic"]
+    assert set(card["row_ids"]) == fitted[2][1]
+    assert not [p for p in (tmp_path / "tensorboard").rglob("*") if b"samples" in p.read_bytes()]
+
+
+def test_strict_lineage_ends_well_where_a_generator_would_have_too_few_rows(tmp_path, monkeypatch, capsys):
+    strict_run(tmp_path, monkeypatch)
+    (stopped,) = [e for e in files.read_json_lines(tmp_path / "metrics.jsonl") if e["event"] == "stopped"]
+    assert stopped["iteration"] == 3
+    assert "25 originals" in stopped["reason"]
+    assert stopped["reason"] in (tmp_path / "report.html").read_text()
+    before = contents(tmp_path)
+    assert not strict_run(tmp_path, monkeypatch)  # again: nothing is trained
+    assert contents(tmp_path) == before

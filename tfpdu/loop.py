@@ -1,39 +1,38 @@
 """Algorithm 2: learn, audit, then forget and replenish, step by step, until no original is left.
 
     1  S = {S_1 ... S_k}                         assign_shards, fixed for ever
-    4  S' = Algorithm1(S, ...)                   _augment, iteration 0
-    5  M = A(S')                                 _learn
+    4  S' = Algorithm1(S, ...)                   Synthesis.rows, iteration 0
+    5  M = A(S')                                 _iterate
     6  sample U, |U| <= m(eps, delta)            _forgotten, guarded by Theorem 1's c * n
     7  M' = Â(S', U)                             exact retraining of the shards that hold U
-    8  S = S' - U, replenished by Algorithm 1    _rows_at: the size is constant
+    8  S = S' - U, replenished by Algorithm 1    Synthesis.rows: the size is constant
 
 Each step leaves files that the next run in the same directory finds; the event `iteration` in
 metrics.jsonl marks a step as done. Killed anywhere, the same command gives the same results.
 """
 
-import dataclasses
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfpdu.audit import accuracy_by_group, audit_members
-from tfpdu.augment import Debiased, Generate, Replenished, debias, replenish
+from tfpdu.augment import debias
 from tfpdu.bias import bias_report
 from tfpdu.bias.resample import source_id
 from tfpdu.common import UserError, files, say
 from tfpdu.common.determinism import configure
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.run_directory import RunDirectory
-from tfpdu.data import Records, concatenate
-from tfpdu.diffusion import Generator
-from tfpdu.ensemble import Ensemble, assign_new
-from tfpdu.preparation import Judge, Material, fit_checked_generator, fit_judge, fit_prior, prepare_data, showcase
+from tfpdu.data import Records
+from tfpdu.ensemble import Ensemble
+from tfpdu.preparation import Material, fit_prior, prepare_data
 from tfpdu.reporting import TensorBoardWriter, write_report, write_table1
 from tfpdu.settings import Settings
+from tfpdu.synthesis import Exhausted, Synthesis, Table, join
 from tfpdu.unlearning import Learned, ShardedLearner
 
 
@@ -58,16 +57,6 @@ def run_pdu(config: Mapping[str, Any], workdir: str | Path) -> Path:
         return _Loop(settings, run).run()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Step:
-    """The table after iteration t, with the shard and slice of each row."""
-
-    records: Records
-    shard: np.ndarray
-    slice: np.ndarray
-    weights: np.ndarray | None = None
-
-
 class _Loop:
     """The state that all steps share: settings, run directory, data, generator."""
 
@@ -76,21 +65,26 @@ class _Loop:
         self.material: Material = prepare_data(settings, run)
         self.prior = fit_prior(self.material, settings, run)
         self.learner = self._learner("")
+        self.synthesis: Synthesis | None = None
 
     def run(self) -> Path:
         settings, run = self.settings, self.run_directory
         self._baseline()
-        judge, generator = self._generator()
+        if settings.augment.method == "diffusion":
+            self.synthesis = Synthesis(self.material, self.prior, settings, run)
         for t in range(settings.loop.iterations + 1):
             safe_point()
-            step = self._rows_at(t, generator, judge)
-            if step is None:
-                say(
-                    f"iteration {t}: too little is left to train on, and {settings.augment.method!r} adds no rows; done"
-                )
+            if run.event("iteration", t) is not None:
+                continue
+            if run.event("stopped", t) is not None:
                 break
-            if run.event("iteration", t) is None:
-                self._iterate(t, step)
+            try:
+                table = self._table(t)
+            except Exhausted as end:
+                run.record({"event": "stopped", "iteration": t, "reason": str(end)})
+                say(f"iteration {t}: {end}; done")
+                break
+            self._iterate(t, table)
         shutil.rmtree(run.file("baseline"), ignore_errors=True)
         return write_report(run.path, show_originals=settings.show_originals)
 
@@ -125,12 +119,6 @@ class _Loop:
         )
         shutil.rmtree(run.file("baseline"), ignore_errors=True)  # it saw rows that will be forgotten
 
-    def _generator(self) -> tuple[Judge | None, Generator | None]:
-        if self.settings.augment.method != "diffusion":
-            return None, None
-        judge = fit_judge(self.material, self.settings, self.run_directory)
-        return judge, fit_checked_generator(self.material, self.settings, self.run_directory, judge)
-
     # ---- the table after iteration t -------------------------------------------------------
 
     def _forgotten(self, t: int) -> np.ndarray:
@@ -138,123 +126,37 @@ class _Loop:
         order = self.material.forget_order
         return order[: round(len(order) * t / self.settings.loop.iterations)]
 
-    def _rows_at(self, t: int, generator: Generator | None, judge: Judge | None) -> _Step | None:
-        """S after iteration t: the originals not yet forgotten, and all synthetic rows made so far."""
+    def _table(self, t: int) -> Table:
+        """S after iteration t: the originals not yet forgotten, and the synthetic rows that stand in for the others."""
         drawn = self.material.drawn
         left = ~np.isin(drawn.ids, self._forgotten(t))
-        originals = _Step(drawn.take(left), self.material.shard[left], self.material.slice[left])
-        if generator is None or judge is None:
+        originals = Table(drawn.take(left), self.material.shard[left], self.material.slice[left])
+        if self.synthesis is None:
             return self._plain(t, originals)
-        self._make_samples(t, originals, generator, judge)
-        if self.run_directory.event("iteration", t) is None:
-            self._showcase()
-        return _join(originals, *(self._samples(i) for i in range(t + 1)))
+        gone = np.setdiff1d(self._forgotten(t), self._forgotten(t - 1)) if t else self._forgotten(0)
+        return join(originals, self.synthesis.rows(t, originals, gone))
 
-    def _plain(self, t: int, originals: _Step) -> _Step | None:
+    def _plain(self, t: int, originals: Table) -> Table:
         """The plain alternatives to diffusion debias what is left and replenish nothing."""
         if not len(originals.records):
-            return None
+            raise Exhausted(
+                f"no originals are left, and config.augment.method={self.settings.augment.method} adds none"
+            )
         augment, prior = self.settings.augment, self.prior
         try:
             result = debias(originals.records, prior, None, settings=augment, seed=self.settings.seed, iteration=t)
         except UserError as error:
             if t == 0:
                 raise
-            say(f"iteration {t}: {error}")  # too few rows are left for this method
-            return None
+            raise Exhausted(str(error)) from None  # too few rows are left for this method
         if t == 0:
             files.write_json(self.run_directory.file("bias.json"), result.report)
         shard, slices = _where(result.records, originals)
-        return _Step(result.records, shard, slices, result.weights)
-
-    def _make_samples(self, t: int, originals: _Step, generator: Generator, judge: Judge) -> None:
-        """Algorithm 1 at iteration 0, replenishment after each forgetting; kept in samples/<t>.npz."""
-        run = self.run_directory
-        path = run.file("samples", f"{t:04d}.npz")
-        if path.exists():
-            return
-        safe_point()
-        start = time.monotonic()
-        new, counts = self._synthesise(t, originals, generator, judge)
-        run.record(  # before the file: killed in between, the same samples are made again and told of once
-            {
-                "event": "augment",
-                "iteration": t,
-                "requested": len(new.records),
-                **counts,
-                "seconds": time.monotonic() - start,
-            }
-        )
-        files.write_npz(path, **_columns(new.records), shard=new.shard, slice=new.slice)
-
-    def _synthesise(self, t: int, originals: _Step, generator: Generator, judge: Judge) -> tuple[_Step, dict[str, int]]:
-        """The new rows with shard and slice, and what the judge had drawn again."""
-        settings, prior = self.settings, self.prior
-        generate = generator.for_specs(self.material.drawn.specs)
-        shared: dict[str, Any] = {
-            "settings": settings.augment,
-            "seed": settings.seed,
-            "iteration": t,
-            "judge": judge,
-            "generator_id": generator.id,
-        }
-        parts: Sequence[Debiased | Replenished]
-        if t == 0:
-            say(f"Algorithm 1: from {len(originals.records)} rows to the prior")
-            earlier, made = originals, debias(originals.records, prior, generate, **shared, shard_of=originals.shard)
-            files.write_json(self.run_directory.file("bias.json"), made.report)
-            parts = [made]
-        else:
-            earlier = _join(originals, *(self._samples(i) for i in range(t)))
-            parts = self._replenish(t, earlier, generate, shared)
-        new = [part.records.take(part.records.origin == t + 1) for part in parts]
-        records = concatenate(new)
-        shard, slices = assign_new(records, earlier.records, earlier.shard, settings.ensemble, settings.seed)
-        if settings.augment.scope == "shard":  # a row made for a shard stays there
-            shard = _made_for(parts, t)
-        counts = {key: sum(getattr(p, key) for p in parts) for key in ("redrawn", "kept_although_different")}
-        return _Step(records, shard, slices), counts
-
-    def _replenish(self, t: int, earlier: _Step, generate: Generate, shared: dict[str, Any]) -> list[Replenished]:
-        """As many rows as were forgotten: over all of S, or in each shard by itself (the paper's letter)."""
-        drawn, prior = self.material.drawn, self.prior
-        gone = np.setdiff1d(self._forgotten(t), self._forgotten(t - 1))
-        say(f"iteration {t}: forgetting {len(gone)} originals, replenishing as many")
-        if self.settings.augment.scope == "global":
-            return [replenish(earlier.records, prior, len(gone), generate, **shared, reference=drawn)]
-        lost = np.bincount(self.material.shard[np.isin(drawn.ids, gone)], minlength=self.settings.ensemble.shards)
-        return [
-            replenish(
-                earlier.records.take(earlier.shard == s),
-                prior,
-                int(lost[s]),
-                generate,
-                **shared,
-                reference=drawn,
-                first=int(lost[:s].sum()),
-            )
-            for s in range(len(lost))
-        ]
-
-    def _samples(self, t: int) -> _Step:
-        """The synthetic rows made at iteration t."""
-        columns = files.read_npz(self.run_directory.file("samples", f"{t:04d}.npz"))
-        shard, slices = columns.pop("shard"), columns.pop("slice")
-        template = dataclasses.replace(self.material.drawn.take(np.arange(0)), subjects=None)
-        return _Step(dataclasses.replace(template, **columns), shard, slices)
-
-    def _showcase(self) -> None:
-        """Originals beside samples, a row a class; drawn again as long as a class has few samples."""
-        path = self.run_directory.file("samples", "showcase.npz")
-        made = sorted(self.run_directory.file("samples").glob("[0-9]*.npz"))
-        synthetic = concatenate([self._samples(int(p.stem)).records for p in made])
-        files.write_npz(
-            path, **showcase(self.material.drawn, synthetic, 8, self.settings.seed, self.settings.show_originals)
-        )
+        return Table(result.records, shard, slices, result.weights)
 
     # ---- one iteration -----------------------------------------------------------------------
 
-    def _iterate(self, t: int, step: _Step) -> None:
+    def _iterate(self, t: int, step: Table) -> None:
         """Learns (t = 0) or unlearns (t > 0) by exact retraining, measures, audits, records."""
         run, material, settings = self.run_directory, self.material, self.settings
         records = step.records
@@ -322,6 +224,8 @@ class _Loop:
         return [row for row in files.read_json(self.run_directory.file("audit.json")) if row["iteration"] == t]
 
     def _grid(self) -> np.ndarray | None:
+        if self.settings.generator.lineage == "strict":
+            return None  # a log of pictures would outlive the samples
         path = self.run_directory.file("samples", "showcase.npz")
         return files.read_npz(path)["synthetic"] if path.exists() else None
 
@@ -341,33 +245,8 @@ def _accuracies(ensemble: Ensemble, records: Records) -> dict[str, float | None]
     }
 
 
-def _join(*steps: _Step) -> _Step:
-    filled = [step for step in steps if len(step.records)]
-    if not filled:
-        raise UserError("no rows are left and none were made")
-    return _Step(
-        concatenate([step.records for step in filled]),
-        np.concatenate([step.shard for step in filled]),
-        np.concatenate([step.slice for step in filled]),
-    )
-
-
-def _made_for(parts: Sequence[Debiased | Replenished], t: int) -> np.ndarray:
-    """int32[m]: the shard that each new row was made for, with scope "shard"."""
-    (first, *_) = parts
-    if isinstance(first, Debiased):
-        assert first.shards is not None  # Algorithm 1 gives them with this scope
-        return first.shards[first.records.origin == t + 1].astype(np.int32)
-    return np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.records) for part in parts])
-
-
-def _where(records: Records, originals: _Step) -> tuple[np.ndarray, np.ndarray]:
+def _where(records: Records, originals: Table) -> tuple[np.ndarray, np.ndarray]:
     """Shard and slice of rows kept or copied from originals: a copy stays where its source is."""
     home = dict(zip(originals.records.ids.tolist(), zip(originals.shard, originals.slice, strict=True), strict=True))
     pairs = [home[source_id(row_id)] for row_id in records.ids.tolist()]
     return np.array([s for s, _ in pairs], np.int32), np.array([r for _, r in pairs], np.int32)
-
-
-def _columns(records: Records) -> dict[str, np.ndarray]:
-    names = ("images", "labels", "attributes", "ids", "origin", "generator", "realised")
-    return {name: getattr(records, name) for name in names if getattr(records, name) is not None}

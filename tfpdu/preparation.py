@@ -21,7 +21,7 @@ from tfpdu.common.determinism import fingerprint
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.common.seeds import hashed_order
 from tfpdu.data import UNKNOWN, Pools, Records, cut_pools, draw, load
-from tfpdu.diffusion import Generator, fit_generator, measure_quality, require_quality
+from tfpdu.diffusion import Generator, fit_generator, measure_quality
 from tfpdu.ensemble import EnsembleSettings, assign_shards
 from tfpdu.settings import Settings
 from tfpdu.unlearning import ShardedLearner
@@ -194,32 +194,35 @@ def fit_judge(material: Material, settings: Settings, run: RunDirectory) -> Judg
     return judge
 
 
-def fit_checked_generator(material: Material, settings: Settings, run: RunDirectory, judge: Judge) -> Generator:
-    """Trains the generator (or finds it), and lets it pass the quality gate before anything is replaced."""
-    lineage = settings.generator.lineage
-    rows = {"keep": material.drawn, "public": material.pools.public}.get(lineage)
-    if rows is None:
-        raise UserError("config.generator.lineage: expected 'keep' or 'public' in a run of Algorithm 2")
-    if not len(rows):
-        raise UserError("config.generator.lineage=public: config.pools.public holds no rows")
-    generator = fit_generator(rows, settings.generator, run.file("generator"), settings.seed)
-    card = generator.card
-    run.record(
-        {
-            "event": "generator",
-            **{k: card[k] for k in ("images_seen", "seconds", "images_per_second", "loss", "parameters", "rows", "id")},
-            "lineage": lineage,
-        }
-    )
-    if settings.generator.floor:
-        require_quality(run.event("quality_gate") or _measure(generator, rows, material, settings, run, judge))
+def fit_generator_for(t: int | None, rows: Records, settings: Settings, run: RunDirectory) -> Generator:
+    """Trains the generator of these rows, or finds it; with an iteration t it is that step's own."""
+    directory = run.file("generator") if t is None else run.file("generator", f"{t:04d}")
+    generator = fit_generator(rows, settings.generator, directory, settings.seed)
+    names = ("images_seen", "seconds", "images_per_second", "loss", "parameters", "rows", "id")
+    made = {name: generator.card[name] for name in names}
+    run.record({"event": "generator", **_at(t), **made, "lineage": settings.generator.lineage})
     return generator
 
 
-def _measure(
-    generator: Generator, rows: Records, material: Material, settings: Settings, run: RunDirectory, judge: Judge
+def gate(
+    t: int | None,
+    generator: Generator,
+    rows: Records,
+    material: Material,
+    settings: Settings,
+    run: RunDirectory,
+    judge: Judge,
 ) -> dict[str, Any]:
-    """Train on samples, test on real rows (CAS), beside the same number of the generator's own training rows."""
+    """Train on samples, test on real rows (CAS), beside as many of the generator's own training rows.
+
+    Returns:
+      As `tfpdu.diffusion.measure_quality`; {"passed": True} where config.generator.floor is 0.
+    """
+    if not settings.generator.floor:
+        return {"passed": True}
+    known = run.event("quality_gate", t)
+    if known is not None:
+        return known
     real = rows.take(hashed_order(rows.ids, settings.seed, "gate")[: settings.gate_rows])
     say(f"quality gate: {len(real)} samples against {len(real)} real rows")
 
@@ -237,8 +240,12 @@ def _measure(
         judge=judge,
     )
     shutil.rmtree(run.file("gate"), ignore_errors=True)  # it saw rows that will be forgotten
-    run.record({"event": "quality_gate", **verdict})
+    run.record({"event": "quality_gate", **_at(t), **verdict})
     return verdict
+
+
+def _at(t: int | None) -> dict[str, int]:
+    return {} if t is None else {"iteration": t}
 
 
 def showcase(drawn: Records, synthetic: Records, each: int, seed: int, originals: bool) -> dict[str, np.ndarray]:

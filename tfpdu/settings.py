@@ -138,6 +138,8 @@ class Settings:
         generator = dict(config["generator"])
         gate_rows = generator.pop("gate_rows")
         positive(**{"config.generator.gate_rows": gate_rows})
+        if generator["lineage"] == "strict" and config["augment"]["scope"] == "shard":
+            raise UserError("config.augment.scope=shard: with config.generator.lineage=strict expected 'global'")
         ensemble = dict(config["ensemble"])
         audit = dict(config["audit"])
         full = {"rows": audit.pop("full_rows"), "tensorflow_privacy": audit.pop("tensorflow_privacy")}

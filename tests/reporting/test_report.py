@@ -262,12 +262,16 @@ def test_run_without_a_generator_makes_no_claim_about_one(made_up_run, method):
     assert "by as many synthetic rows" not in page.text
 
 
-@pytest.mark.parametrize(("done", "ended"), [(8, False), (9, True)])
-def test_run_without_a_generator_ends_one_step_earlier(made_up_run, done, ended):
-    run = made_up_run(done=done)
+def test_a_run_that_ended_before_its_last_iteration_says_why_and_is_not_in_progress(made_up_run):
+    run = made_up_run(done=8)
     run.metrics()
     run.config(augment={"method": "none"})
-    assert ("in progress" in report(run).text) != ended
+    assert "in progress" in report(run).text
+    reason = "40 originals would be left"
+    append_json_line(run.directory / "metrics.jsonl", {"event": "stopped", "iteration": 9, "reason": reason})
+    text = report(run).text
+    assert "in progress" not in text
+    assert f"ended after iteration 8: {reason}" in text
 
 
 @pytest.mark.parametrize("by_config", [True, False])

@@ -18,7 +18,7 @@ class Summary:
 
     `attack_first` and `attack_last` are the audit.json rows of the strongest attack on all originals at the first and
     at the last audited iteration. `work_seconds` adds up what the events measured: generator, augmentation, the
-    first trainings, each unlearning step and the audits.
+    first trainings, each unlearning step and the audits. `ended` says why a run stopped before its last iteration.
     """
 
     dataset: str | None
@@ -41,12 +41,13 @@ class Summary:
     attack_last: Row | None
     lineage: str | None
     has_generator: bool
+    ended: str | None
 
     @property
     def finished(self) -> bool:
-        """Whether the run has done all its iterations; without a generator the last one would have no rows."""
-        possible = self.iterations_planned if self.has_generator else (self.iterations_planned or 0) - 1
-        return self.iterations_planned is not None and self.iterations_done >= (possible or 0)
+        """Whether the run has come to its end: all iterations, or as many as its rows allowed."""
+        planned = self.iterations_planned
+        return self.ended is not None or (planned is not None and self.iterations_done >= planned)
 
 
 def summarise(run: RunData) -> Summary:
@@ -78,6 +79,7 @@ def summarise(run: RunData) -> Summary:
         attack_last=strongest(audited, ends[-1]) if ends else None,
         lineage=run.lineage,
         has_generator=run.has_generator,
+        ended=run.last("stopped").get("reason"),
     )
 
 

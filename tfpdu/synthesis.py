@@ -1,0 +1,227 @@
+"""The synthetic rows of a run: Algorithm 1's at iteration 0, the replenishment after each forgetting.
+
+A step's rows are kept in samples/<t>.npz. With `generator.lineage` "keep" and "public" one generator serves the whole
+run, and a step adds its rows to those of the steps before it. With "strict" each deletion retires the generator and
+everything it made: another is trained on the originals still there, and all synthetic rows are made anew.
+"""
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfpdu.augment import Debiased, Generate, Replenished, debias, replenish
+from tfpdu.bias import Prior
+from tfpdu.common import UserError, files, say
+from tfpdu.common.interrupt import safe_point
+from tfpdu.common.run_directory import RunDirectory
+from tfpdu.data import Records, concatenate
+from tfpdu.diffusion import Generator, require_quality
+from tfpdu.ensemble import assign_new
+from tfpdu.preparation import Material, fit_generator_for, fit_judge, gate, showcase
+from tfpdu.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows to learn, with the shard and slice of each, and where a method weighs them, its weight."""
+
+    records: Records
+    shard: np.ndarray
+    slice: np.ndarray
+    weights: np.ndarray | None = None
+
+
+def join(*tables: Table) -> Table:
+    """One table of several; raises `UserError` where all are empty."""
+    filled = [table for table in tables if len(table.records)]
+    if not filled:
+        raise UserError("no rows are left and none were made")
+    return Table(
+        concatenate([table.records for table in filled]),
+        np.concatenate([table.shard for table in filled]),
+        np.concatenate([table.slice for table in filled]),
+    )
+
+
+class Exhausted(Exception):
+    """The run ends before its last iteration, and well: what is left cannot be learned from. Says why."""
+
+
+class Synthesis:
+    """Makes the synthetic rows of each step, or finds them in the run directory.
+
+    Args:
+      material: pools, S and its shards.
+      prior: D.
+      settings: of the run.
+      run: its directory.
+    """
+
+    def __init__(self, material: Material, prior: Prior, settings: Settings, run: RunDirectory):
+        self._material, self._prior, self._settings, self._run = material, prior, settings, run
+        self._strict = settings.generator.lineage == "strict"
+        self._judge = fit_judge(material, settings, run)
+        self._lasting = None if self._strict else self._lasting_generator()
+
+    def rows(self, t: int, originals: Table, gone: np.ndarray) -> Table:
+        """All synthetic rows that belong to the table of iteration t.
+
+        Args:
+          t: the iteration; those before it are recorded.
+          originals: the originals that iteration t leaves.
+          gone: ids of the originals that it forgets.
+
+        Raises:
+          Exhausted: too few originals are left for another generator (lineage "strict").
+          UserError: the generator does not pass its quality gate, or the data do not fit.
+          StopRequested: a signal came; the same call goes on from there.
+        """
+        if t:
+            say(f"iteration {t}: forgetting {len(gone)} originals, replenishing as many")
+        if not self._path(t).exists():
+            safe_point()
+            self._make(t, originals, gone, self._lasting or self._next_generator(t, originals.records))
+        if self._strict:
+            self._retire(range(t))
+        made = join(*(self._samples(i) for i in ([t] if self._strict else range(t + 1))))
+        self._show(made.records)
+        return made
+
+    # ---- generators ----------------------------------------------------------------------------
+
+    def _lasting_generator(self) -> Generator:
+        rows = self._material.drawn
+        if self._settings.generator.lineage == "public":
+            rows = self._material.pools.public
+            if not len(rows):
+                raise UserError("config.generator.lineage=public: config.pools.public holds no rows")
+        generator, quality = self._fit(None, rows)
+        require_quality(quality)
+        return generator
+
+    def _next_generator(self, t: int, rows: Records) -> Generator:
+        """The generator of the originals still there; raises `Exhausted` where they no longer make a good one."""
+        least = self._settings.generator.min_rows
+        if t and len(rows) < least:
+            raise Exhausted(f"{len(rows)} originals would be left, config.generator.min_rows={least}")
+        generator, quality = self._fit(t, rows)
+        if t and not quality["passed"]:
+            self._retire([t])
+            raise Exhausted(
+                f"samples of a generator of {len(rows)} originals reach {quality['cas_ratio']:.2f} of their worth"
+            )
+        require_quality(quality)
+        return generator
+
+    def _fit(self, t: int | None, rows: Records) -> tuple[Generator, dict[str, Any]]:
+        """A generator of these rows, and what the quality gate says of it."""
+        generator = fit_generator_for(t, rows, self._settings, self._run)
+        return generator, gate(t, generator, rows, self._material, self._settings, self._run, self._judge)
+
+    def _retire(self, steps: Iterable[int]) -> None:
+        """Removes generators and samples of these steps."""
+        for step in steps:
+            self._path(step).unlink(missing_ok=True)
+            shutil.rmtree(self._run.file("generator", f"{step:04d}"), ignore_errors=True)
+
+    # ---- samples -------------------------------------------------------------------------------
+
+    def _path(self, t: int) -> Path:
+        return self._run.file("samples", f"{t:04d}.npz")
+
+    def _make(self, t: int, originals: Table, gone: np.ndarray, generator: Generator) -> None:
+        start = time.monotonic()
+        new, counts = self._synthesise(t, originals, gone, generator)
+        self._run.record(  # before the file: killed in between, the same samples are made again and told of once
+            {
+                "event": "augment",
+                "iteration": t,
+                "requested": len(new.records),
+                **counts,
+                "seconds": time.monotonic() - start,
+            }
+        )
+        files.write_npz(self._path(t), **_columns(new.records), shard=new.shard, slice=new.slice)
+
+    def _synthesise(
+        self, t: int, originals: Table, gone: np.ndarray, generator: Generator
+    ) -> tuple[Table, dict[str, int]]:
+        """The new rows with shard and slice, and what the judge had drawn again."""
+        settings = self._settings
+        generate = generator.for_specs(self._material.drawn.specs)
+        shared: dict[str, Any] = {
+            "settings": settings.augment,
+            "seed": settings.seed,
+            "iteration": t,
+            "judge": self._judge,
+            "generator_id": generator.id,
+        }
+        parts: Sequence[Debiased | Replenished]
+        if t == 0:
+            say(f"Algorithm 1: from {len(originals.records)} rows to the prior")
+            made = debias(originals.records, self._prior, generate, **shared, shard_of=originals.shard)
+            files.write_json(self._run.file("bias.json"), made.report)
+            earlier, parts = originals, [made]
+        else:
+            earlier = originals if self._strict else join(originals, *(self._samples(i) for i in range(t)))
+            parts = self._replenish(earlier, gone, generate, shared)
+        records = concatenate([part.records.take(part.records.origin == t + 1) for part in parts])
+        shard, slices = assign_new(records, earlier.records, earlier.shard, settings.ensemble, settings.seed)
+        if settings.augment.scope == "shard":  # a row made for a shard stays there
+            shard = _made_for(parts, t)
+        counts = {key: sum(getattr(p, key) for p in parts) for key in ("redrawn", "kept_although_different")}
+        return Table(records, shard, slices), counts
+
+    def _replenish(
+        self, earlier: Table, gone: np.ndarray, generate: Generate, shared: dict[str, Any]
+    ) -> list[Replenished]:
+        """As many rows as are missing: over all of S, or in each shard by itself (the paper's letter)."""
+        drawn, k = self._material.drawn, self._settings.ensemble.shards
+        if self._settings.augment.scope == "global":
+            missing = len(drawn) + self._run.events("augment")[0]["requested"] - len(earlier.records)
+            return [replenish(earlier.records, self._prior, missing, generate, **shared, reference=drawn)]
+        lost = np.bincount(self._material.shard[np.isin(drawn.ids, gone)], minlength=k)
+        return [
+            replenish(
+                earlier.records.take(earlier.shard == s),
+                self._prior,
+                int(lost[s]),
+                generate,
+                **shared,
+                reference=drawn,
+                first=int(lost[:s].sum()),
+            )
+            for s in range(k)
+        ]
+
+    def _samples(self, t: int) -> Table:
+        """The synthetic rows made at iteration t."""
+        columns = files.read_npz(self._path(t))
+        shard, slices = columns.pop("shard"), columns.pop("slice")
+        template = dataclasses.replace(self._material.drawn.take(np.arange(0)), subjects=None)
+        return Table(dataclasses.replace(template, **columns), shard, slices)
+
+    def _show(self, synthetic: Records) -> None:
+        """Originals beside samples, a row a class; drawn again as long as a class has few samples."""
+        settings = self._settings
+        pictures = showcase(self._material.drawn, synthetic, 8, settings.seed, settings.show_originals)
+        files.write_npz(self._run.file("samples", "showcase.npz"), **pictures)
+
+
+def _made_for(parts: Sequence[Debiased | Replenished], t: int) -> np.ndarray:
+    """int32[m]: the shard that each new row was made for, with scope "shard"."""
+    (first, *_) = parts
+    if isinstance(first, Debiased):
+        assert first.shards is not None  # Algorithm 1 gives them with this scope
+        return first.shards[first.records.origin == t + 1].astype(np.int32)
+    return np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.records) for part in parts])
+
+
+def _columns(records: Records) -> dict[str, np.ndarray]:
+    names = ("images", "labels", "attributes", "ids", "origin", "generator", "realised")
+    return {name: getattr(records, name) for name in names if getattr(records, name) is not None}
