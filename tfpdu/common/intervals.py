@@ -50,8 +50,9 @@ def auc_interval(value: float, n_members: int, n_nonmembers: int, confidence: fl
         spread = 1 + (half - 1) * ((1 - t) / (2 - t) + t / (1 + t))
         return float(np.sqrt(t * (1 - t) * spread / (n_members * n_nonmembers)))
 
-    low = 0.0 if value <= 0 else float(optimize.brentq(lambda t: value - t - z * se(t), 0.0, value - 1e-12))
-    high = 1.0 if value >= 1 else float(optimize.brentq(lambda t: t - value - z * se(t), value + 1e-12, 1.0))
+    tiny = 1e-12  # the value itself solves the equation where se is 0, so the search starts beside it
+    low = 0.0 if value <= tiny else float(optimize.brentq(lambda t: value - t - z * se(t), 0.0, value - tiny))
+    high = 1.0 if value >= 1 - tiny else float(optimize.brentq(lambda t: t - value - z * se(t), value + tiny, 1.0))
     return low, high
 
 

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import hypergeom
 
 from tfpdu.common import UserError
 from tfpdu.common.seeds import hashed_order, rng, stable_hash
@@ -135,8 +136,6 @@ def reproduced(
     Raises:
       UserError: no samples, or images of different sizes.
     """
-    from scipy.stats import hypergeom  # slow to import
-
     non_negative(ratio=ratio, within=within)
     if not len(samples):
         raise UserError("canaries: there are no samples")

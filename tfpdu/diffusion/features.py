@@ -76,7 +76,7 @@ def extractor_of(
       UserError: no such layer; no Dense layer where none was named; a model whose layers are not a graph.
     """
     positive(batch=batch)
-    graph = keras.Model(model.inputs, _tap(model, name, layer))
+    graph = _graph(model, name, layer)
     run = compiled(lambda images: graph(images, training=False))
 
     def features(images: np.ndarray) -> np.ndarray:
@@ -102,8 +102,8 @@ def checked_images(images: Any, like: np.ndarray | None = None) -> np.ndarray:
     return images
 
 
-def _tap(model: keras.Model, name: str, layer: str | None) -> Any:
-    """The tensor inside the model that is handed out."""
+def _graph(model: keras.Model, name: str, layer: str | None) -> keras.Model:
+    """The model from its input to where the features are taken."""
     if layer is not None:
         names = [one.name for one in model.layers]
         if layer not in names:
@@ -112,6 +112,6 @@ def _tap(model: keras.Model, name: str, layer: str | None) -> Any:
     if layer is None and not dense:
         raise UserError(f"extractor {name!r}: the model has no Dense layer at its top level; name a layer")
     try:
-        return dense[-1].input if layer is None else model.get_layer(layer).output
+        return keras.Model(model.inputs, dense[-1].input if layer is None else model.get_layer(layer).output)
     except (AttributeError, ValueError):
         raise UserError(f"extractor {name!r}: the model is no graph of layers; expected a functional one") from None

@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 from tfpdu.common import UserError
 from tfpdu.common.intervals import auc_interval, hanley_mcneil_se
@@ -128,8 +129,6 @@ def _check_sides(generator: Generator, members: Records, nonmembers: Records) ->
 
 
 def _area(members: np.ndarray, nonmembers: np.ndarray) -> Area:
-    from sklearn.metrics import roc_auc_score  # slow to import
-
     truth = np.repeat([1, 0], [len(members), len(nonmembers)])
     value = float(roc_auc_score(truth, np.concatenate([members, nonmembers])))
     sizes = len(members), len(nonmembers)
