@@ -12,7 +12,7 @@ from tfpdu.common import UserError
 from tfpdu.common.files import file_hash, weights_hash
 from tfpdu.common.seeds import rng
 from tfpdu.data.records import AttributeSpec
-from tfpdu.diffusion import Generator, GeneratorSettings, build_network, fit_generator, load_generator
+from tfpdu.diffusion import Generator, GeneratorSettings, build_network, denoise, fit_generator, load_generator
 
 KEYS = [f"key{i}" for i in range(11)]
 LABELS = np.arange(11, dtype=np.int32) % 2
@@ -100,6 +100,19 @@ def test_bfloat16_samples_do_not_depend_on_their_companions_either(trained):
     order = draw.permutation(20)[:7]
     some = generator.sample(labels[order], attributes[order], [keys[i] for i in order])
     np.testing.assert_array_equal(some, images[order])
+
+
+def test_a_restored_image_does_not_depend_on_its_companions(trained, records):
+    generator = trained[0]
+    z = records.images / 127.5 - 1 + 0.4 * rng("z").standard_normal(records.images.shape)
+    clean = generator.denoise(z, 0.4, records)
+    assert clean.dtype == np.float64
+    order = rng("order").permutation(len(records))[:11]
+    np.testing.assert_array_equal(generator.denoise(z[order], 0.4, records.take(order)), clean[order])
+    conditions = records.labels, generator._as_trained(records.labels, records.attributes.astype(np.int32))
+    inputs = [a.astype(t) for a, t in ((z, np.float32), (np.full(96, 0.4), np.float32))]
+    whole = denoise(generator.network, *inputs, *conditions, TINY.sigma_data, training=False)
+    np.testing.assert_allclose(clean, whole, atol=1e-5)
 
 
 def test_samples_depend_on_key_seed_and_guidance(trained):

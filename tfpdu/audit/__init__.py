@@ -2,7 +2,7 @@
 
 from tfpdu.audit.accuracy import Accuracy, accuracy, accuracy_by_group
 from tfpdu.audit.attacks import ATTACKS, Attack
-from tfpdu.audit.auc import Auc, auc, hanley_mcneil_se
+from tfpdu.audit.auc import Auc, auc
 from tfpdu.audit.likelihood_ratio import lira_scores, logit_statistic, rmia_scores
 from tfpdu.audit.losses import cross_entropy, cross_entropy_from_logits, entropy, modified_entropy, root_moments
 from tfpdu.audit.membership import AuditSettings, audit_members
@@ -13,10 +13,10 @@ from tfpdu.audit.statistics import (
     SuccessRate,
     balanced_interval,
     best_threshold,
-    clopper_pearson,
     success_rate,
     tpr_at_fpr,
 )
+from tfpdu.common.intervals import clopper_pearson, hanley_mcneil_se
 
 __all__ = [
     "ATTACKS",

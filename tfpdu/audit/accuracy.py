@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from tfpdu.audit.signals import Predict
-from tfpdu.audit.statistics import clopper_pearson
 from tfpdu.common.errors import UserError
+from tfpdu.common.intervals import clopper_pearson
 from tfpdu.data.records import Records
 
 

@@ -11,10 +11,10 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from tfpdu.audit.statistics import scores
-from tfpdu.common.errors import UserError
+from tfpdu.common.intervals import auc_interval, between_0_and_1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,26 +46,17 @@ def auc(members: Any, nonmembers: Any, confidence: float = 0.95) -> Auc:
       nonmembers: float[n0] scores.
       confidence: of the two-sided interval.
     """
-    if not 0 < confidence < 1:
-        raise UserError(f"confidence: expected a number between 0 and 1, got {confidence}")
     x, y = scores(members, "members"), scores(nonmembers, "nonmembers")
     of_members, of_nonmembers = _placements(x, np.sort(y)), _placements(y, np.sort(x))
     value = float(of_members.mean())
     se = _delong_se(of_members, of_nonmembers)
-    z = float(special.ndtri((1 + confidence) / 2))
+    z = float(special.ndtri((1 + between_0_and_1(confidence)) / 2))
     if se > 0 and 0 < value < 1:
         half = z * se / (value * (1 - value))
         low, high = special.expit(special.logit(value) + np.array([-half, half]))
         return Auc(value, float(low), float(high), se)
-    low, high = _newcombe(value, len(x), len(y), z)
+    low, high = auc_interval(value, len(x), len(y), confidence)
     return Auc(value, low, high, se)
-
-
-def hanley_mcneil_se(value: float, n_members: int, n_nonmembers: int) -> float:
-    """Standard error of an AUC from the AUC and the counts alone [2, eq. 1]."""
-    q1, q2 = value / (2 - value), 2 * value**2 / (1 + value)
-    variance = value * (1 - value) + (n_members - 1) * (q1 - value**2) + (n_nonmembers - 1) * (q2 - value**2)
-    return float(np.sqrt(max(variance, 0.0) / (n_members * n_nonmembers)))
 
 
 def _placements(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -80,16 +71,3 @@ def _delong_se(of_members: np.ndarray, of_nonmembers: np.ndarray) -> float:
         return 0.0
     variance = of_members.var(ddof=1) / len(of_members) + of_nonmembers.var(ddof=1) / len(of_nonmembers)
     return float(np.sqrt(variance)) if variance > 1e-24 else 0.0
-
-
-def _newcombe(value: float, n_members: int, n_nonmembers: int, z: float) -> tuple[float, float]:
-    """Solves |value - t| = z * se(t) for t on either side [3, method 5]."""
-    half = (n_members + n_nonmembers) / 2
-
-    def se(t: float) -> float:
-        spread = 1 + (half - 1) * ((1 - t) / (2 - t) + t / (1 + t))
-        return float(np.sqrt(t * (1 - t) * spread / (n_members * n_nonmembers)))
-
-    low = 0.0 if value <= 0 else float(optimize.brentq(lambda t: value - t - z * se(t), 0.0, value - 1e-12))
-    high = 1.0 if value >= 1 else float(optimize.brentq(lambda t: t - value - z * se(t), value + 1e-12, 1.0))
-    return low, high

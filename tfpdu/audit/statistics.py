@@ -4,7 +4,7 @@ Throughout, `members` and `nonmembers` are float vectors of scores, and a row is
 least the threshold. Intervals are two-sided. NaN scores are refused; infinite ones are allowed.
 
 References:
-  [1] Clopper, Pearson. The use of confidence or fiducial limits illustrated in the case of the binomial. 1934.
+  [1] Clopper, Pearson: `tfpdu.common.intervals.clopper_pearson`.
   [2] Zou, Donner. Construction of confidence limits about effect measures: a general approach. 2008 (MOVER).
 """
 
@@ -12,9 +12,9 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from tfpdu.common.errors import UserError
+from tfpdu.common.intervals import between_0_and_1, clopper_pearson
 from tfpdu.common.validation import in_range
 
 
@@ -43,25 +43,6 @@ class SuccessRate:
     n_nonmembers: int
 
 
-def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact two-sided interval of a binomial proportion [1].
-
-    Args:
-      successes: count in 0..trials.
-      trials: count of at least 1.
-      confidence: in (0, 1); the interval covers at least this often, for every proportion.
-
-    >>> [round(end, 4) for end in clopper_pearson(45, 100)]
-    [0.3503, 0.5527]
-    """
-    if trials < 1 or not 0 <= successes <= trials:
-        raise UserError(f"clopper_pearson: {successes} successes of {trials} trials is not possible")
-    tail = (1 - _confidence(confidence)) / 2
-    low = 0.0 if successes == 0 else float(special.betaincinv(successes, trials - successes + 1, tail))
-    high = 1.0 if successes == trials else float(special.betaincinv(successes + 1, trials - successes, 1 - tail))
-    return low, high
-
-
 def balanced_interval(
     true_positives: int,
     members: int,
@@ -84,7 +65,7 @@ def balanced_interval(
     """
     p1, p0 = true_positives / max(members, 1), true_negatives / max(nonmembers, 1)
     if method == "box":
-        each = float(np.sqrt(_confidence(confidence)))
+        each = float(np.sqrt(between_0_and_1(confidence)))
         low1, high1 = clopper_pearson(true_positives, members, each)
         low0, high0 = clopper_pearson(true_negatives, nonmembers, each)
         return (low1 + low0) / 2, (high1 + high0) / 2
@@ -169,9 +150,3 @@ def scores(values: Any, name: str) -> np.ndarray:
     if np.isnan(array).any():
         raise UserError(f"{name}: score {int(np.flatnonzero(np.isnan(array))[0])} is NaN")
     return array
-
-
-def _confidence(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise UserError(f"confidence: expected a number between 0 and 1, got {confidence}")
-    return confidence

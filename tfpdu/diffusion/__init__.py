@@ -1,7 +1,21 @@
 """The generator of synthetic images: a diffusion model conditioned on class and attributes, in Keras alone."""
 
+from tfpdu.diffusion.canaries import Canaries, Reproduced, make_canaries, reproduced
+from tfpdu.diffusion.features import PIXELS, Extractor, extractor_of
+from tfpdu.diffusion.fidelity import Fidelity, density_coverage, kernel_distance, measure_fidelity, precision_recall
 from tfpdu.diffusion.generator import Generator, fit_generator, load_generator
 from tfpdu.diffusion.guidance import guided
+from tfpdu.diffusion.membership import GeneratorMembership, denoising_losses, generator_membership
+from tfpdu.diffusion.memorization import (
+    Copies,
+    CopyGuard,
+    NeighbourShare,
+    copy_ratio,
+    is_copy,
+    neighbour_share,
+    without_copies,
+)
+from tfpdu.diffusion.neighbours import Neighbours, nearest_distances
 from tfpdu.diffusion.network import Architecture, build_network
 from tfpdu.diffusion.preconditioning import Weighting, denoise, denoising_loss, loss_weight, preconditioning
 from tfpdu.diffusion.quality import (
@@ -15,25 +29,49 @@ from tfpdu.diffusion.sampler import Sampler, integrate, keyed_noise, sigma_sched
 from tfpdu.diffusion.settings import GeneratorSettings
 
 __all__ = [
+    "PIXELS",
     "Architecture",
+    "Canaries",
+    "Copies",
+    "CopyGuard",
+    "Extractor",
+    "Fidelity",
     "Generator",
+    "GeneratorMembership",
     "GeneratorSettings",
+    "NeighbourShare",
+    "Neighbours",
+    "Reproduced",
     "Sampler",
     "Weighting",
     "build_network",
     "classification_accuracy_score",
+    "copy_ratio",
     "denoise",
     "denoising_loss",
+    "denoising_losses",
+    "density_coverage",
+    "extractor_of",
     "fit_generator",
+    "generator_membership",
     "guided",
     "integrate",
+    "is_copy",
+    "kernel_distance",
     "keyed_noise",
     "load_generator",
     "loss_weight",
+    "make_canaries",
+    "measure_fidelity",
     "measure_quality",
+    "nearest_distances",
+    "neighbour_share",
+    "precision_recall",
     "preconditioning",
     "quality_gate",
     "realised_attributes",
+    "reproduced",
     "require_quality",
     "sigma_schedule",
+    "without_copies",
 ]

@@ -13,7 +13,7 @@ from tfpdu.common import Progress, UserError
 from tfpdu.common.files import array_hash, file_hash, read_json, save_weights, write_json
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.seeds import stable_hash
-from tfpdu.common.validation import did_you_mean, non_negative
+from tfpdu.common.validation import did_you_mean, non_negative, positive
 from tfpdu.data.records import UNKNOWN, AttributeSpec, Records
 from tfpdu.diffusion.batches import Batches
 from tfpdu.diffusion.compiled import compiled
@@ -101,6 +101,42 @@ class Generator:
         Raises:
           UserError: an attribute the generator was not trained on, or one with other values.
         """
+        columns = self._columns(specs)
+
+        def sample(labels: np.ndarray, attributes: np.ndarray, keys: Sequence[str]) -> np.ndarray:
+            return self.sample(labels, self._wanted(attributes, columns), keys)
+
+        return sample
+
+    def denoise(self, z: np.ndarray, sigma: float, records: Records) -> np.ndarray:
+        """D(z; sigma, c), the estimate of the clean images behind noisy ones, each conditioned as it was in training.
+
+        Args:
+          z: float[n, h, w, c], images in [-1, 1] plus sigma times standard normal noise.
+          sigma: above 0.
+          records: n rows; their labels and attributes are the conditions, columns matched by name.
+
+        Returns:
+          float64[n, h, w, c]; entry i depends on the generator, sigma, z[i] and the condition of row i alone.
+
+        Raises:
+          UserError: images of another shape, or conditions that the generator does not know.
+          StopRequested: a signal arrived.
+        """
+        if z.shape != (len(records), *self.shape):
+            raise UserError(f"generator: it knows images of {list(self.shape)}, got {list(z.shape)}")
+        positive(sigma=sigma)
+        wanted = self._wanted(records.attributes, self._columns(records.specs))
+        labels, attributes = self._checked(records.labels, wanted, records.ids.tolist())
+        clean, size = np.empty(z.shape), self.settings.sample_batch
+        for start in range(0, len(z), size):
+            safe_point()
+            part = slice(start, start + size)
+            filled = self._filled(labels[part], attributes[part], z[part])
+            clean[part] = self._evaluate(filled[2], sigma, *filled[:2])[: len(z[part])]
+        return clean
+
+    def _columns(self, specs: Sequence[AttributeSpec]) -> list[int]:
         known = [spec.name for spec in self.specs]
         for spec in specs:
             if spec.name not in known:
@@ -110,22 +146,26 @@ class Generator:
                 )
             if spec not in self.specs:
                 raise UserError(f"generator: attribute {spec.name!r} has other values than it was trained on")
-        columns = [known.index(spec.name) for spec in specs]
+        return [known.index(spec.name) for spec in specs]
 
-        def sample(labels: np.ndarray, attributes: np.ndarray, keys: Sequence[str]) -> np.ndarray:
-            wanted = np.full((len(labels), len(known)), UNKNOWN, np.int32)
-            wanted[:, columns] = attributes
-            return self.sample(labels, wanted, keys)
+    def _wanted(self, attributes: np.ndarray, columns: list[int]) -> np.ndarray:
+        """Attributes in the generator's own columns, int32[m, j]; the others stay open."""
+        wanted = np.full((len(attributes), len(self.specs)), UNKNOWN, np.int32)
+        wanted[:, columns] = attributes
+        return wanted
 
-        return sample
+    def _filled(self, labels: np.ndarray, attributes: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, ...]:
+        """A batch filled up to the fixed size: the same kernels run whatever is asked for."""
+        gap = self.settings.sample_batch - len(z)
+        return (
+            np.concatenate([labels, np.full(gap, UNKNOWN, np.int32)]),
+            np.concatenate([attributes, np.full((gap, attributes.shape[1]), UNKNOWN, np.int32)]),
+            np.concatenate([z, np.zeros((gap, *self.shape))]),
+        )
 
     def _batch(self, labels: np.ndarray, attributes: np.ndarray, keys: Sequence[str], scale: float) -> np.ndarray:
-        """One batch, filled up to the fixed size: the same kernels run whatever is asked for."""
         s, m = self.settings, len(keys)
-        gap = s.sample_batch - m
-        noise = np.concatenate([keyed_noise(keys, self.shape, self.card["seed"]), np.zeros((gap, *self.shape))])
-        labels = np.concatenate([labels, np.full(gap, UNKNOWN, np.int32)])
-        attributes = np.concatenate([attributes, np.full((gap, attributes.shape[1]), UNKNOWN, np.int32)])
+        labels, attributes, noise = self._filled(labels, attributes, keyed_noise(keys, self.shape, self.card["seed"]))
         sigmas = sigma_schedule(s.steps, s.sigma_min, s.sigma_max, s.rho)
         clean = integrate(guided(self._evaluate, labels, attributes, scale), noise, sigmas, Sampler(s.sampler))
         return np.rint(np.clip((clean[:m] + 1) * 127.5, 0, 255)).astype(np.uint8)
