@@ -23,6 +23,10 @@ class Batch:
     labels: np.ndarray
     attributes: np.ndarray
 
+    def tensors(self) -> tuple[np.ndarray, ...]:
+        """The arrays in the order in which a loss takes them."""
+        return self.images, self.noise, self.sigma, self.labels, self.attributes
+
 
 class Batches:
     """The batches of a training run.

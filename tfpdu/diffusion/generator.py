@@ -52,7 +52,8 @@ class Generator:
         self._denoise = compiled(
             lambda z, sigma, labels, attributes: denoise(
                 network, z, sigma, labels, attributes, sigma_data, training=False
-            )
+            ),
+            network,
         )
 
     @property
