@@ -90,9 +90,7 @@ class JaxState:
     The step may overwrite the arrays it takes; nothing is copied, and the Keras variables always hold the latest.
     """
 
-    def __init__(
-        self, network: keras.Model, optimiser: keras.optimizers.Optimizer, averages: Sequence[keras.Variable]
-    ):
+    def __init__(self, network: keras.Model, optimiser: keras.optimizers.Optimizer, averages: Sequence[keras.Variable]):
         import jax.numpy as jnp
 
         self._groups = [list(network.trainable_variables), list(optimiser.variables), list(averages)]
