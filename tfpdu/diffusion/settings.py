@@ -77,7 +77,7 @@ class GeneratorSettings:
     min_rows: int = 100
     floor: float = 0.5
     checkpoint_images: int = 50_000
-    private: PrivateSettings = PrivateSettings()
+    private: PrivateSettings = dataclasses.field(default_factory=PrivateSettings)
 
     def __post_init__(self) -> None:
         if not isinstance(self.private, PrivateSettings):  # a mapping, as in a config or on a card
