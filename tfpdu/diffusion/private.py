@@ -181,13 +181,13 @@ def noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: 
             low, high = (low, middle) if enough(middle, by) else (middle, high)
         return high
 
+    if not enough(MOST_NOISE, "rdp"):
+        raise UserError(
+            f"private.epsilon: {epsilon:g} is out of reach of {steps} steps at sampling rate {sampling_rate:.3g}"
+        )
     high = LEAST_NOISE
     while not enough(high, "rdp"):  # quick, and never below what 'pld' finds
         high *= 2
-        if high > MOST_NOISE:
-            raise UserError(
-                f"private.epsilon: {epsilon:g} is out of reach of {steps} steps at sampling rate {sampling_rate:.3g}"
-            )
     if high > LEAST_NOISE:
         high = least(high / 2, high, "rdp")
     if accountant == "rdp" or high == LEAST_NOISE:
