@@ -12,7 +12,7 @@ from tfpdu.diffusion.private import Privacy
 from tfpdu.diffusion.training import Training
 
 SMALL = dataclasses.replace(TINY, images=192, widths=(8,), attention=False, embedding=8)
-PRIVATE = dataclasses.replace(SMALL, private=dict(epsilon=20.0, delta=1e-3, chunk=8, multiplicity=2, accountant="rdp"))
+PRIVATE = dataclasses.replace(SMALL, private=dict(epsilon=3.0, delta=1e-3, chunk=8, multiplicity=2, accountant="rdp"))
 
 KEYS = [f"key{i}" for i in range(11)]
 LABELS = np.arange(11, dtype=np.int32) % 2

@@ -15,7 +15,7 @@ from scipy.stats import norm
 from tests.diffusion.conftest import TINY
 from tfpdu.common import UserError
 from tfpdu.diffusion import GeneratorSettings
-from tfpdu.diffusion.private import Privacy, PrivateSettings, epsilon_spent, noise_multiplier, plan, statement
+from tfpdu.diffusion.private import Privacy, PrivateSettings, epsilon_spent, noise_multiplier, plan, privacy_statement
 
 MNIST = 256 / 60_000
 FIGURES = Privacy(2.0, 1e-6, 1.3, 1.0, 0.1, 10, 100, "pld")
@@ -154,16 +154,18 @@ def test_large_groups_have_no_guarantee():
 
 
 def test_the_statement_claims_no_more_than_holds():
-    words = " ".join(statement(FIGURES, 3))
+    words = " ".join(privacy_statement(FIGURES, 3))
     assert "Per deleted record, epsilon = 2 at delta = 1e-06" in words
     assert "e^2 = 7.39" in words
     assert "For the 3 deleted records together, epsilon = 6 at delta = 6.3e-05" in words
     assert "Generator only" in words
     assert "Whole pipeline" not in words
-    assert "together" not in " ".join(statement(FIGURES, 1))
-    assert "nothing is guaranteed" in " ".join(statement(FIGURES, 50))
-    assert "Generator only" in " ".join(statement(FIGURES, 1, originals_train_classifier=False, steering_public=False))
-    whole = " ".join(statement(FIGURES, 1, originals_train_classifier=False))
+    assert "together" not in " ".join(privacy_statement(FIGURES, 1))
+    assert "nothing is guaranteed" in " ".join(privacy_statement(FIGURES, 50))
+    assert "Generator only" in " ".join(
+        privacy_statement(FIGURES, 1, originals_train_classifier=False, steering_public=False)
+    )
+    whole = " ".join(privacy_statement(FIGURES, 1, originals_train_classifier=False))
     assert "Whole pipeline" in whole
     assert "Generator only" not in whole
-    assert all("quality gate" in " ".join(statement(FIGURES, m)) for m in (1, 3))
+    assert all("quality gate" in " ".join(privacy_statement(FIGURES, m)) for m in (1, 3))

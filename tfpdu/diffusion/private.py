@@ -132,7 +132,6 @@ def plan(private: PrivateSettings, rows: int, batch: int, steps: int) -> Privacy
     return Privacy(spent, private.delta, noise, private.clip_norm, rate, batch, steps, private.accountant)
 
 
-@functools.lru_cache(maxsize=256)
 def epsilon_spent(noise: float, delta: float, sampling_rate: float, steps: int, accountant: str = "pld") -> float:
     """Epsilon at `delta` of `steps` Poisson-subsampled Gaussian mechanisms; one row added or removed.
 
@@ -143,22 +142,28 @@ def epsilon_spent(noise: float, delta: float, sampling_rate: float, steps: int, 
       steps: at least 1.
       accountant: 'pld' or 'rdp'.
     """
+    one_of(ACCOUNTANTS, accountant=accountant)
+    return _spent(noise, delta, sampling_rate, steps, accountant)
+
+
+@functools.lru_cache(maxsize=1024)
+def _spent(noise: float, delta: float, sampling_rate: float, steps: int, accountant: str) -> float:
+    """`epsilon_spent`, or by 'bound' a hasty upper bound: 'rdp' at whole orders alone."""
     import dp_accounting
     from dp_accounting import pld, rdp
 
-    one_of(ACCOUNTANTS, accountant=accountant)
     event: Any = dp_accounting.GaussianDpEvent(noise)
     if sampling_rate < 1:
         event = dp_accounting.PoissonSampledDpEvent(sampling_rate, event)
     relation = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
     accounts: Any = {
         "pld": lambda: pld.PLDAccountant(relation, GRID),
-        "rdp": lambda: rdp.RdpAccountant(neighboring_relation=relation),
+        "rdp": lambda: rdp.RdpAccountant(None, relation),
+        "bound": lambda: rdp.RdpAccountant([*range(2, 64), 128, 256, 512, 1024], relation),
     }
     return float(accounts[accountant]().compose(dp_accounting.SelfComposedDpEvent(event, steps)).get_epsilon(delta))
 
 
-@functools.lru_cache(maxsize=256)
 def noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: int, accountant: str = "pld") -> float:
     """The noise multiplier whose epsilon at `delta` is at most `epsilon`, within 0.2 % of the least one.
 
@@ -168,9 +173,10 @@ def noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: 
       UserError: no multiplier up to 10,000 is enough.
     """
     positive(epsilon=epsilon)
+    one_of(ACCOUNTANTS, accountant=accountant)
 
     def enough(noise: float, by: str) -> bool:
-        return epsilon_spent(noise, delta, sampling_rate, steps, by) <= epsilon
+        return _spent(noise, delta, sampling_rate, steps, by) <= epsilon
 
     def least(low: float, high: float, by: str) -> float:
         """Between `low`, which is not enough, and `high`, which is."""
@@ -181,24 +187,24 @@ def noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: 
             low, high = (low, middle) if enough(middle, by) else (middle, high)
         return high
 
-    if not enough(MOST_NOISE, "rdp"):
+    if not enough(MOST_NOISE, accountant):
         raise UserError(
             f"private.epsilon: {epsilon:g} is out of reach of {steps} steps at sampling rate {sampling_rate:.3g}"
         )
     high = LEAST_NOISE
-    while not enough(high, "rdp"):  # quick, and never below what 'pld' finds
+    while high < MOST_NOISE and not enough(high, "bound"):
         high *= 2
     if high > LEAST_NOISE:
-        high = least(high / 2, high, "rdp")
-    if accountant == "rdp" or high == LEAST_NOISE:
-        return high
-    low = max(LEAST_NOISE, _up(high * 0.93))
-    while low < high and enough(low, accountant):
+        high = least(high / 2, high, "bound")
+    while not enough(high, accountant):  # where the grid is coarse for so small an epsilon
+        high = min(MOST_NOISE, 2 * high)
+    low = high
+    while low > LEAST_NOISE and enough(low, accountant):
         low, high = max(LEAST_NOISE, _up(low * 0.93)), low
-    return least(low, high, accountant)
+    return low if enough(low, accountant) else least(low, high, accountant)
 
 
-def statement(
+def privacy_statement(
     privacy: Privacy, deleted: int = 1, originals_train_classifier: bool = True, steering_public: bool = True
 ) -> tuple[str, ...]:
     """What the figures buy, in sentences for a report.
