@@ -11,11 +11,13 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.special import gammaln, logsumexp
 from scipy.stats import norm
+from tfpdu_configs import digits
 
 from tests.diffusion.conftest import TINY
 from tfpdu.common import UserError
 from tfpdu.diffusion import GeneratorSettings
 from tfpdu.diffusion.private import Privacy, PrivateSettings, epsilon_spent, noise_multiplier, plan, privacy_statement
+from tfpdu.settings import Settings
 
 MNIST = 256 / 60_000
 FIGURES = Privacy(2.0, 1e-6, 1.3, 1.0, 0.1, 10, 100, "pld")
@@ -169,3 +171,13 @@ def test_the_statement_claims_no_more_than_holds():
     assert "Whole pipeline" in whole
     assert "Generator only" not in whole
     assert all("quality gate" in " ".join(privacy_statement(FIGURES, m)) for m in (1, 3))
+
+
+def test_presets_can_make_the_generator_private():
+    config = digits.get_config()
+    assert not Settings.from_config(config).generator.private.epsilon
+    config.generator.private.epsilon = 4.0
+    assert Settings.from_config(config).generator.private == PrivateSettings(epsilon=4.0)
+    config.generator.private.delta = 7.0
+    with pytest.raises(UserError, match=r"config\.generator\.private\.delta: expected a number from 0 to 1"):
+        Settings.from_config(config)
