@@ -15,11 +15,12 @@ from tfpdu.common import UserError
 from tfpdu.common.files import weights_hash
 from tfpdu.data.records import AttributeSpec, Records
 from tfpdu.diffusion import fit_generator, load_generator
-from tfpdu.diffusion.batches import Batch
+from tfpdu.diffusion.batches import Batch, Batches
 from tfpdu.diffusion.compiled import training_step
 from tfpdu.diffusion.poisson import PoissonBatch, PoissonBatches
 from tfpdu.diffusion.private import Privacy
 from tfpdu.diffusion.private_step import cut, private_step
+from tfpdu.diffusion.training import Training, training_batches
 
 
 def test_one_row_moves_the_clipped_sum_by_at_most_the_norm():
@@ -113,20 +114,38 @@ def test_a_private_run_resumes_bit_for_bit_and_keeps_no_secret(tmp_path, monkeyp
 
 @pytest.mark.slow
 def test_private_training_on_digits_learns(tmp_path):
-    """Real digits, epsilon 8 at delta 1e-4: the loss of the second half is well below that at the start."""
-    digits = load_digits()
-    n = 1500
-    images = (digits.images[:n] * 255 / 16).astype(np.uint8)[..., None]
-    labels = digits.target[:n].astype(np.int32)
-    ids = np.array([f"d{i}" for i in range(n)])
-    parity = (labels % 2).astype(np.int8)[:, None]
-    names = tuple(map(str, range(10)))
-    spec = AttributeSpec("parity", ("even", "odd"))
-    records = Records(images, labels, parity, ids, np.zeros(n, np.int8), (spec,), names)
+    """Real digits, epsilon 8 at delta 1e-4, 20 steps of 500 rows: the loss on held-out digits falls by a fifth or more.
+
+    Measured: from 1.70 to 1.20; the noise alone, or gradients of the wrong sign, would not lower it.
+    """
     settings = dataclasses.replace(
-        PRIVATE, images=20_000, batch=200, flip=False, widths=(16, 32), embedding=32, learning_rate=4e-3,
-        private=dict(epsilon=8.0, delta=1e-4, chunk=64),
-    )  # fmt: skip
-    generator = fit_generator(records, settings, tmp_path, seed=0)
-    assert generator.card["loss"] < 0.75  # an untrained network's is 1, by the weighting
-    assert generator.privacy.epsilon <= 8
+        PRIVATE, images=10_000, batch=500, flip=False, learning_rate=1e-2, private=dict(epsilon=8.0, delta=1e-4)
+    )
+    train, held_out = digits(slice(0, 1500)), digits(slice(1500, 1797))
+    batches = training_batches(train, settings, 0)
+    assert batches.privacy.epsilon <= 8
+    training = Training(settings.architecture((8, 8, 1), 10, (2,)), settings, batches, 0, "", tmp_path / "state.npz")
+    batch = Batches(held_out, dataclasses.replace(settings, batch=2000), 1).at(0)
+
+    def loss():
+        tensors = map(keras.ops.convert_to_tensor, batch.tensors())
+        return float(keras.ops.mean(training._losses(*tensors)))
+
+    before = loss()
+    training.run()
+    training.finish()
+    assert loss() < 0.8 * before
+
+
+def digits(rows):
+    source = load_digits()
+    labels = source.target[rows].astype(np.int32)
+    return Records(
+        images=(source.images[rows] * 255 / 16).astype(np.uint8)[..., None],
+        labels=labels,
+        attributes=(labels % 2).astype(np.int8)[:, None],
+        ids=np.array([f"{rows.start}+{i}" for i in range(len(labels))]),
+        origin=np.zeros(len(labels), np.int8),
+        specs=(AttributeSpec("parity", ("even", "odd")),),
+        label_names=tuple(map(str, range(10))),
+    )
