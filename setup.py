@@ -28,6 +28,7 @@ setup(
         "importlib_resources",  # tensorflow-datasets needs it to download, and does not say so
         "tensorflow-privacy>=0.9,<0.10",
         "tensorflow-empirical-privacy>=0.1,<0.2",
+        "dp-accounting>=0.4.3,<0.5",
         "numpy>=1.26,<2",
         "scipy>=1.11",
         "absl-py>=1.4",
@@ -48,6 +49,7 @@ setup(
         "ray": ["ray>=2.52"],
         "serving": ["tensorflow-serving-api>=2.20,<2.21"],
         "pretrained": ["keras-hub"],
-        "dev": ["pytest>=8", "pytest-timeout", "hypothesis>=6.100", "ruff==0.17.5", "mypy==2.4.1"],
+        "jax": ["jax==0.7.0"],
+        "dev": ["jax==0.7.0", "pytest>=8", "pytest-timeout", "hypothesis>=6.100", "ruff==0.17.5", "mypy==2.4.1"],
     },
 )

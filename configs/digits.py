@@ -70,6 +70,14 @@ def get_config(variant: str = "") -> ConfigDict:
     config.generator.guidance = 1.0
     config.generator.min_cell = 10  # rows below which a class x attribute cell is asked for by class alone
     config.generator.checkpoint_images = 50_000
+    config.generator.private = ConfigDict()  # differentially private training; batch is then the expected one
+    config.generator.private.epsilon = 0.0  # of the whole training, for one row; 0 is off
+    config.generator.private.delta = 1e-5  # below 1 / rows
+    config.generator.private.clip_norm = 1.0  # of one row's gradient
+    config.generator.private.multiplicity = 1  # noised copies of a row, averaged before clipping
+    config.generator.private.rows = 0  # public number of rows behind the sampling rate; 0: the table's own
+    config.generator.private.chunk = 32  # rows whose gradients are in memory at once
+    config.generator.private.accountant = "pld"  # pld | rdp
 
     config.ensemble = ConfigDict()
     config.ensemble.shards = 2

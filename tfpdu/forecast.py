@@ -18,8 +18,7 @@ from tfpdu.common import say
 from tfpdu.common.determinism import configure
 from tfpdu.data import Records
 from tfpdu.diffusion import fit_generator
-from tfpdu.diffusion.batches import Batches
-from tfpdu.diffusion.training import Training
+from tfpdu.diffusion.training import Training, training_batches
 from tfpdu.ensemble import Ensemble
 from tfpdu.ensemble.trainer import Rows, Span, Trainer
 from tfpdu.preparation import Material, gather
@@ -110,7 +109,7 @@ def _generator_rates(drawn: Records, settings: Settings) -> tuple[float, float]:
     few = dataclasses.replace(settings.generator, images=settings.generator.batch, min_rows=1)
     architecture = few.architecture(drawn.images.shape[1:], drawn.classes, tuple(s.cardinality for s in drawn.specs))
     with tempfile.TemporaryDirectory() as directory:
-        batches = Batches(drawn, few, settings.seed)
+        batches = training_batches(drawn, few, settings.seed)
         training = Training(architecture, few, batches, settings.seed, "", Path(directory) / "none.npz")
         rate = training.images_per_second()
         generator = fit_generator(drawn, few, directory, settings.seed)

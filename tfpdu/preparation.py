@@ -127,7 +127,9 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def fit_classifier(directory: Path, records: Records, settings: EnsembleSettings, parent: Settings) -> Predict:
+def fit_classifier(
+    directory: Path, records: Records, settings: EnsembleSettings, parent: Settings, weights: np.ndarray | None = None
+) -> Predict:
     """One ResNet18 outside the ensemble (judge, quality gate), kept in `directory`. Returns a Predict."""
     learner = ShardedLearner(
         directory,
@@ -138,7 +140,7 @@ def fit_classifier(directory: Path, records: Records, settings: EnsembleSettings
         seed=parent.seed,
     )
     nothing = np.zeros(len(records), np.int32)
-    return learner.learn(records, nothing, nothing).ensemble.probabilities
+    return learner.learn(records, nothing, nothing, weights).ensemble.probabilities
 
 
 def fit_prior(material: Material, settings: Settings, run: RunDirectory) -> Prior:
@@ -183,7 +185,10 @@ def fit_judge(material: Material, settings: Settings, run: RunDirectory) -> Judg
         table = dataclasses.replace(
             known, labels=codes[codes != UNKNOWN].astype(np.int32), label_names=auxiliary.spec(name).values
         )
-        predicts[names.index(name)] = fit_classifier(run.file("judge", name), table, settings.judge, settings)
+        # Each value weighs the same: where one is rare, a plain classifier would hardly ever see it in a sample.
+        counts = np.bincount(table.labels, minlength=table.classes)
+        weights = (len(table) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[table.labels]
+        predicts[names.index(name)] = fit_classifier(run.file("judge", name), table, settings.judge, settings, weights)
 
     def judge(images: np.ndarray) -> np.ndarray:
         verdict = np.full((len(images), len(names)), UNKNOWN, np.int8)

@@ -504,7 +504,7 @@ class Memoriser:
 
 
 def test_a_generator_that_remembers_everything_gives_its_rows_away(trained, records, monkeypatch):
-    monkeypatch.setattr("tfpdu.diffusion.generator.compiled", lambda function: function)
+    monkeypatch.setattr("tfpdu.diffusion.generator.compiled", lambda function, *models: function)
     generator = Generator(Memoriser(noise_images(96, "in")), trained[0].card)
     records = dataclasses.replace(records, images=noise_images(96, "in"))
     other = dataclasses.replace(fresh(96, "new", 4), images=noise_images(96, "out"))

@@ -18,6 +18,7 @@ from tfpdu.diffusion.memorization import (
 from tfpdu.diffusion.neighbours import Neighbours, nearest_distances
 from tfpdu.diffusion.network import Architecture, build_network
 from tfpdu.diffusion.preconditioning import Weighting, denoise, denoising_loss, loss_weight, preconditioning
+from tfpdu.diffusion.private import Privacy, PrivateSettings, epsilon_spent, noise_multiplier, privacy_statement
 from tfpdu.diffusion.quality import (
     classification_accuracy_score,
     measure_quality,
@@ -41,6 +42,8 @@ __all__ = [
     "GeneratorSettings",
     "NeighbourShare",
     "Neighbours",
+    "Privacy",
+    "PrivateSettings",
     "Reproduced",
     "Sampler",
     "Weighting",
@@ -51,6 +54,7 @@ __all__ = [
     "denoising_loss",
     "denoising_losses",
     "density_coverage",
+    "epsilon_spent",
     "extractor_of",
     "fit_generator",
     "generator_membership",
@@ -66,8 +70,10 @@ __all__ = [
     "measure_quality",
     "nearest_distances",
     "neighbour_share",
+    "noise_multiplier",
     "precision_recall",
     "preconditioning",
+    "privacy_statement",
     "quality_gate",
     "realised_attributes",
     "reproduced",

@@ -23,6 +23,10 @@ class Batch:
     labels: np.ndarray
     attributes: np.ndarray
 
+    def tensors(self) -> tuple[np.ndarray, ...]:
+        """The arrays in the order in which a loss takes them."""
+        return self.images, self.noise, self.sigma, self.labels, self.attributes
+
 
 class Batches:
     """The batches of a training run.
@@ -44,17 +48,9 @@ class Batches:
 
     def at(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
-        s = self._settings
         rows = self._rows(step)
         draw = rng("generator", self._seed, "step", step)
-        images = self._images[rows]
-        if s.flip:
-            mirrored = draw.random(len(rows)) < 0.5
-            images[mirrored] = images[mirrored, :, ::-1]
-        labels, attributes = self._hide(self._labels[rows], self.conditions[rows], draw)
-        sigma = draw_sigmas(draw, len(rows), s.p_mean, s.p_std)
-        noise = draw.standard_normal(images.shape, dtype=np.float32)
-        return Batch(images, noise, sigma, labels, attributes)
+        return noised(self._images[rows], self._labels[rows], self.conditions[rows], self._settings, draw)
 
     def _rows(self, step: int) -> np.ndarray:
         size, n = self._settings.batch, len(self._ids)
@@ -71,14 +67,33 @@ class Batches:
             self._orders[epoch] = hashed_order(self._ids, "generator", self._seed, "epoch", epoch)
         return self._orders[epoch]
 
-    def _hide(
-        self, labels: np.ndarray, attributes: np.ndarray, draw: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Replaces parts of the condition by 'unknown': each apart, and all together."""
-        s = self._settings
-        hidden = draw.random((len(labels), 1 + attributes.shape[1])) < s.drop_each
-        hidden |= draw.random((len(labels), 1)) < s.drop_all
-        return np.where(hidden[:, 0], UNKNOWN, labels), np.where(hidden[:, 1:], UNKNOWN, attributes)
+
+def noised(
+    images: np.ndarray,
+    labels: np.ndarray,
+    attributes: np.ndarray,
+    settings: GeneratorSettings,
+    draw: np.random.Generator,
+) -> Batch:
+    """A batch of these rows: flips, hidden conditions, noise levels and noise come from `draw`, in this order.
+
+    Args:
+      images: uint8[b, h, w, c]; overwritten where they are flipped.
+      labels: int32[b]; attributes: int32[b, j].
+      settings: flip, dropout of conditions, law of noise levels.
+      draw: the noise levels of the b rows are drawn together, see `draw_sigmas`.
+    """
+    s = settings
+    if s.flip:
+        mirrored = draw.random(len(images)) < 0.5
+        images[mirrored] = images[mirrored, :, ::-1]
+    # Parts of the condition become 'unknown': each apart, and all together.
+    hidden = draw.random((len(labels), 1 + attributes.shape[1])) < s.drop_each
+    hidden |= draw.random((len(labels), 1)) < s.drop_all
+    labels, attributes = np.where(hidden[:, 0], UNKNOWN, labels), np.where(hidden[:, 1:], UNKNOWN, attributes)
+    sigma = draw_sigmas(draw, len(images), s.p_mean, s.p_std)
+    noise = draw.standard_normal(images.shape, dtype=np.float32)
+    return Batch(images, noise, sigma, labels, attributes)
 
 
 def merge_small_cells(records: Records, least: int) -> tuple[np.ndarray, list[dict[str, object]]]:

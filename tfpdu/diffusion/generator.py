@@ -1,6 +1,7 @@
 """The generator: train it, load it, ask it for images of given classes and attributes."""
 
 import dataclasses
+import secrets
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,21 +11,23 @@ import keras
 import numpy as np
 
 from tfpdu.common import Progress, UserError
-from tfpdu.common.files import array_hash, file_hash, read_json, save_weights, write_json
+from tfpdu.common.files import array_hash, file_hash, read_json, save_weights, write_json, write_text
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.seeds import stable_hash
 from tfpdu.common.validation import did_you_mean, non_negative, positive
 from tfpdu.data.records import UNKNOWN, AttributeSpec, Records
-from tfpdu.diffusion.batches import Batches
 from tfpdu.diffusion.compiled import compiled
 from tfpdu.diffusion.guidance import guided
 from tfpdu.diffusion.network import Architecture, build_network
+from tfpdu.diffusion.poisson import PoissonBatches
 from tfpdu.diffusion.preconditioning import denoise
+from tfpdu.diffusion.private import Privacy
 from tfpdu.diffusion.sampler import Sampler, integrate, keyed_noise, sigma_schedule
 from tfpdu.diffusion.settings import GeneratorSettings
-from tfpdu.diffusion.training import Training
+from tfpdu.diffusion.training import Training, training_batches
 
 CARD, WEIGHTS, CHECKPOINT = "generator.json", "ema.weights.h5", "checkpoint.npz"
+NOISE_KEY = "noise.key"  # of private training; it is there only while training is unfinished
 
 
 class Generator:
@@ -52,13 +55,20 @@ class Generator:
         self._denoise = compiled(
             lambda z, sigma, labels, attributes: denoise(
                 network, z, sigma, labels, attributes, sigma_data, training=False
-            )
+            ),
+            network,
         )
 
     @property
     def id(self) -> str:
-        """16 hex digits: a hash of training rows, settings and seed."""
+        """16 hex digits: a hash of training rows, settings and seed; private weights depend on a secret as well."""
         return str(self.card["id"])
+
+    @property
+    def privacy(self) -> Privacy | None:
+        """The figures of private training; None where training was ordinary."""
+        figures = self.card.get("private")
+        return Privacy(**figures) if figures else None
 
     def sample(
         self, labels: np.ndarray, attributes: np.ndarray, keys: Sequence[str], guidance: float | None = None
@@ -209,12 +219,14 @@ def fit_generator(records: Records, settings: GeneratorSettings, directory: str 
     Args:
       records: training rows; their attributes become conditions.
       settings: see `GeneratorSettings`.
-      directory: gets `generator.json` (the card), `ema.weights.h5` and, until training ends, `checkpoint.npz`.
+      directory: gets `generator.json` (the card), `ema.weights.h5` and, until training ends, `checkpoint.npz`. Private
+        training keeps a random secret there, too, `noise.key`, and deletes it at the end: its sampling and noise are
+        keyed by secret and seed. A secret that is there already is used, which repeats a training bit for bit.
       seed: of weights, batches, noise and samples.
 
     Raises:
-      UserError: too few rows, images that do not fit the network, a directory that holds another generator, or
-        training that diverged.
+      UserError: too few rows, images that do not fit the network, a directory that holds another generator, an
+        epsilon, delta or batch that does not fit the rows, or training that diverged.
       StopRequested: a signal arrived; calling again goes on from there.
     """
     directory = Path(directory)
@@ -231,7 +243,7 @@ def fit_generator(records: Records, settings: GeneratorSettings, directory: str 
     if (directory / CARD).exists():
         return _finished(directory, settings, key, identity)
 
-    batches = Batches(records, settings, seed)
+    batches = training_batches(records, settings, seed, _secret(directory) if settings.private.epsilon else "")
     training = Training(architecture, settings, batches, seed, key, directory / CHECKPOINT)
     training.run()
     network = training.finish()
@@ -253,12 +265,13 @@ def fit_generator(records: Records, settings: GeneratorSettings, directory: str 
         "label_names": list(records.label_names),
         "attributes": [[spec.name, list(spec.values)] for spec in records.specs],
         "merged_cells": batches.merged_cells,
+        "private": dataclasses.asdict(batches.privacy) if isinstance(batches, PoissonBatches) else None,
         "settings": dataclasses.asdict(settings),
         "weights_sha256": file_hash(directory / WEIGHTS),
         "row_ids": records.ids.tolist(),
     }
     write_json(directory / CARD, card)
-    (directory / CHECKPOINT).unlink(missing_ok=True)
+    _remove_state(directory)
     return Generator(network, card)
 
 
@@ -308,8 +321,23 @@ def _finished(directory: Path, settings: GeneratorSettings, key: str, identity: 
         write_json(
             directory / CARD, {**card, "id": identity, "lineage": settings.lineage, "settings": _as_json(settings)}
         )
-    (directory / CHECKPOINT).unlink(missing_ok=True)
+    _remove_state(directory)
     return load_generator(directory)
+
+
+def _secret(directory: Path) -> str:
+    """The secret of a private training: the one that is there, or a new one, on disk before it is used."""
+    path = directory / NOISE_KEY
+    if not path.exists():
+        write_text(path, secrets.token_hex(16))
+        path.chmod(0o600)
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _remove_state(directory: Path) -> None:
+    """Removes what only an unfinished training needs."""
+    for name in (CHECKPOINT, NOISE_KEY):
+        (directory / name).unlink(missing_ok=True)
 
 
 def _difference(card: Any, settings: GeneratorSettings) -> str:

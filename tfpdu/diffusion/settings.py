@@ -7,6 +7,7 @@ from tfpdu.common import UserError
 from tfpdu.common.validation import in_range, non_negative, one_of, positive
 from tfpdu.diffusion.network import Architecture
 from tfpdu.diffusion.preconditioning import Weighting
+from tfpdu.diffusion.private import PrivateSettings
 from tfpdu.diffusion.sampler import Sampler, sigma_schedule
 
 SAMPLING = ("sigma_min", "sigma_max", "rho", "steps", "sampler", "guidance", "sample_batch")
@@ -31,7 +32,8 @@ class GeneratorSettings:
       sigma_data: standard deviation of images in [-1, 1].
       flip: mirror half of the training images left to right; off where a mirror image means something else (digits).
       min_cell: a training row whose (class, attributes) cell has fewer rows is conditioned on its class only, since
-        a condition that names few rows teaches the network to copy them.
+        a condition that names few rows teaches the network to copy them. Private training has no such rule: what
+        becomes of a row must not depend on others.
       sigma_min, sigma_max, rho, steps, sampler: of the sampler, see `sigma_schedule`.
       guidance: g of classifier-free guidance; 1 is the conditional model, see `tfpdu.diffusion.guidance`.
       sample_batch: images sampled at a time; short batches are filled up to it, so that a sample does not depend on
@@ -41,6 +43,8 @@ class GeneratorSettings:
       min_rows: fewer training rows are refused.
       floor: least share of real data's accuracy that samples must reach, see `tfpdu.diffusion.quality`.
       checkpoint_images: images seen between two checkpoints.
+      private: differentially private training, see `tfpdu.diffusion.private`; `batch` is then the expected number of
+        rows a step.
     """
 
     images: int = 800_000
@@ -73,8 +77,11 @@ class GeneratorSettings:
     min_rows: int = 100
     floor: float = 0.5
     checkpoint_images: int = 50_000
+    private: PrivateSettings = dataclasses.field(default_factory=PrivateSettings)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.private, PrivateSettings):  # a mapping, as in a config or on a card
+            object.__setattr__(self, "private", PrivateSettings(**self.private))
         object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
         positive(images=self.images, batch=self.batch, learning_rate=self.learning_rate, sigma_data=self.sigma_data)
         positive(
@@ -105,7 +112,8 @@ class GeneratorSettings:
 
     def training(self) -> dict[str, Any]:
         """The settings that the trained weights depend on."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in SAMPLING + NEUTRAL}
+        unused = () if self.private.epsilon else ("private",)
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in SAMPLING + NEUTRAL + unused}
 
     def sampling(self) -> dict[str, Any]:
         """The settings that samples depend on beside the weights."""

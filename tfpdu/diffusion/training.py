@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ from keras import ops
 from tfpdu.common import Progress, UserError
 from tfpdu.common.files import read_npz, replacing
 from tfpdu.common.interrupt import safe_point, stopping
+from tfpdu.data.records import Records
 from tfpdu.diffusion.batches import Batches
 from tfpdu.diffusion.compiled import training_step
 from tfpdu.diffusion.network import Architecture, build_network
+from tfpdu.diffusion.poisson import PoissonBatches
 from tfpdu.diffusion.preconditioning import Weighting, denoising_loss
+from tfpdu.diffusion.private import plan
+from tfpdu.diffusion.private_step import private_step
 from tfpdu.diffusion.settings import GeneratorSettings
 
 LOSS_SHARE = 0.05  # the reported loss is an average over about this share of the run
@@ -35,13 +40,33 @@ def ema_beta(images_seen: int, batch: int, half_life: float) -> float:
     return 0.5 ** (batch / max(min(half_life, RAMP_UP * images_seen), 1e-8))
 
 
+def training_batches(
+    records: Records, settings: GeneratorSettings, seed: int, secret: str = ""
+) -> Batches | PoissonBatches:
+    """What a training learns from, step by step: epochs, or in private training Poisson samples.
+
+    Args:
+      records: training rows.
+      settings: see `GeneratorSettings`.
+      seed: of batches and noise.
+      secret: beside the seed, the key of private training's sampling and noise.
+
+    Raises:
+      UserError: private training whose epsilon, delta or batch does not fit these rows.
+    """
+    if not settings.private.epsilon:
+        return Batches(records, settings, seed)
+    privacy = plan(settings.private, len(records), settings.batch, settings.optimiser_steps)
+    return PoissonBatches(records, settings, privacy, f"{seed}/{secret}")
+
+
 class Training:
     """The state of a run: network, optimiser, averaged weights, step.
 
     Args:
       architecture: of the network.
       settings: of the training.
-      batches: what to learn.
+      batches: what to learn, see `training_batches`.
       seed: of the initial weights.
       key: names the run; a checkpoint with another key is refused.
       checkpoint: file that holds the state between interruptions; it is there only while training is unfinished.
@@ -51,7 +76,7 @@ class Training:
         self,
         architecture: Architecture,
         settings: GeneratorSettings,
-        batches: Batches,
+        batches: Batches | PoissonBatches,
         seed: int,
         key: str,
         checkpoint: Path,
@@ -68,7 +93,7 @@ class Training:
     def run(self) -> None:
         """Trains to the end, writing checkpoints. Raises `StopRequested` after a signal, with the state on disk."""
         s = self._settings
-        step = training_step(self.network, self._optimiser, self.averages, self._losses)
+        step = self._compiled_step()
         every = max(1, round(s.checkpoint_images / s.batch))
         with Progress("generator", s.optimiser_steps * s.batch, "images", done=self.step * s.batch) as progress:
             first, start, before = self.step, time.monotonic(), self.seconds
@@ -86,7 +111,7 @@ class Training:
 
     def images_per_second(self, steps: int = 10) -> float:
         """Speed of a few steps, after one that compiles. The weights move: for a forecast, not within a run."""
-        step = training_step(self.network, self._optimiser, self.averages, self._losses)
+        step = self._compiled_step()
         step(self._batches.at(0), 1.0)
         start = time.monotonic()
         for number in range(1, steps + 1):
@@ -98,6 +123,12 @@ class Training:
         for variable, average in zip(self.network.trainable_variables, self.averages, strict=True):
             variable.assign(average)
         return self.network
+
+    def _compiled_step(self) -> Callable[[Any, float], tuple[float, float]]:
+        state = (self.network, self._optimiser, self.averages, self._losses)
+        if isinstance(self._batches, PoissonBatches):
+            return private_step(*state, self._batches.privacy)
+        return training_step(*state)
 
     def _losses(self, images: Any, noise: Any, sigma: Any, labels: Any, attributes: Any) -> Any:
         clean = ops.cast(images, "float32") / 127.5 - 1  # (b, h, w, c)
@@ -121,7 +152,13 @@ class Training:
         return {"weight": self.network.weights, "average": self.averages, "optimiser": self._optimiser.variables}
 
     def _save(self) -> None:
-        state = {"key": self._key, "step": self.step, "seconds": self.seconds, "loss": self.loss}
+        state = {
+            "key": self._key,
+            "backend": keras.backend.backend(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "loss": self.loss,
+        }
         arrays = {f"{kind}{i}": np.asarray(v) for kind, vs in self._variables().items() for i, v in enumerate(vs)}
         with replacing(self._path) as temporary, open(temporary, "wb") as file:
             np.savez(file, state=np.array(json.dumps(state)), **arrays)
@@ -132,6 +169,12 @@ class Training:
         if state.get("key") != self._key:
             raise UserError(
                 f"{self._path}: a checkpoint of another generator (other rows, settings or seed); remove it"
+            )
+        backend = state.get("backend", "tensorflow")
+        if backend != keras.backend.backend():  # equal seeds start from other weights there
+            raise UserError(
+                f"{self._path}: begun under KERAS_BACKEND={backend}, now {keras.backend.backend()}; go on there, or "
+                "remove it"
             )
         for kind, variables in self._variables().items():
             for i, variable in enumerate(variables):
