@@ -96,8 +96,8 @@ class _Builder:
         attributes = keras.Input((len(a.cardinalities),), dtype="int32", name="attributes")
         self.vector = self._embed(c_noise, labels, attributes)
 
-        x = Fold(a.fold, dtype=self.dtype, name="fold")(image)  # (b, h / fold, w / fold, c * fold^2)
-        x = self._conv(a.widths[0], "first")(x)
+        folded = Fold(a.fold, dtype=self.dtype, name="fold")(image)  # (b, h / fold, w / fold, c * fold^2)
+        x = self._conv(a.widths[0], "first")(folded)
         skips = []
         for level, width in enumerate(a.widths):
             if level:
@@ -115,6 +115,12 @@ class _Builder:
             if level:
                 x = keras.layers.UpSampling2D(2, dtype=self.dtype, name=f"up{level}")(x)
         x = keras.layers.Activation("silu", dtype=self.dtype, name="last_silu")(self._norm(x, "last_norm"))
+        # The last convolution sees the noisy pixels themselves: at low noise its answer is mostly a filter of them,
+        # which a narrow network would have to carry through all its layers.
+        pixels = FiLM(dtype=self.dtype, name="pixels_film")(
+            [folded, self._dense(2 * folded.shape[-1], "pixels_scale", zero=True)(self.vector)]
+        )
+        x = keras.layers.Concatenate(dtype=self.dtype, name="pixels")([x, pixels])
         x = self._conv(a.image_shape[-1] * a.fold**2, "last", zero=True)(x)
         x = Unfold(a.fold, dtype=self.dtype, name="unfold")(x)  # (b, h, w, c)
         return keras.Model([image, c_noise, labels, attributes], x, name="denoiser")
