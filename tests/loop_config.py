@@ -18,6 +18,7 @@ def tiny_config(**overrides: Any) -> dict[str, Any]:
     config.generator.fold = 1
     config.generator.embedding = 32
     config.generator.floor = 0.0
+    config.generator.gate_rows = 40
     config.augment.max_redraws = 1
     config.ensemble.width = 8
     config.ensemble.epochs = 2

@@ -20,8 +20,8 @@ from tfpdu.common import UserError, files, say
 from tfpdu.common.determinism import fingerprint
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.common.seeds import hashed_order
-from tfpdu.data import UNKNOWN, Pools, Records, cut_pools, draw, load
-from tfpdu.diffusion import Generator, fit_generator, measure_quality
+from tfpdu.data import UNKNOWN, Pools, Records, concatenate, cut_pools, draw, load
+from tfpdu.diffusion import Generator, fit_generator, measure_memory, measure_quality, synthetic_twin
 from tfpdu.ensemble import EnsembleSettings, assign_shards
 from tfpdu.settings import Settings
 from tfpdu.unlearning import ShardedLearner
@@ -205,11 +205,13 @@ def fit_generator_for(t: int | None, rows: Records, settings: Settings, run: Run
     generator = fit_generator(rows, settings.generator, directory, settings.seed)
     names = ("images_seen", "seconds", "images_per_second", "loss", "parameters", "rows", "id")
     made = {name: generator.card[name] for name in names}
+    if generator.privacy is not None:
+        made["private"] = generator.card["private"]
     run.record({"event": "generator", **_at(t), **made, "lineage": settings.generator.lineage})
     return generator
 
 
-def gate(
+def inspect(
     t: int | None,
     generator: Generator,
     rows: Records,
@@ -218,32 +220,32 @@ def gate(
     run: RunDirectory,
     judge: Judge,
 ) -> dict[str, Any]:
-    """Train on samples, test on real rows (CAS), beside as many of the generator's own training rows.
+    """What the samples are worth and what the generator remembers, before anything is replaced by them.
+
+    The worth: train on samples, test on real rows (CAS), beside as many of the generator's own training rows.
 
     Returns:
       As `tfpdu.diffusion.measure_quality`; {"passed": True} where config.generator.floor is 0.
     """
-    if not settings.generator.floor:
-        return {"passed": True}
+    floor = settings.generator.floor
     known = run.event("quality_gate", t)
-    if known is not None:
-        return known
+    if run.event("memory", t) is not None and (known is not None or not floor):
+        return known or {"passed": True}
     real = rows.take(hashed_order(rows.ids, settings.seed, "gate")[: settings.gate_rows])
     say(f"quality gate: {len(real)} samples against {len(real)} real rows")
+    twin = synthetic_twin(real, generator.for_specs(real.specs))
+    holdout = concatenate([material.pools.non_members_calibration, material.pools.non_members_evaluation])
+    memory = measure_memory(generator, twin, rows, holdout, seed=settings.seed)
+    run.record({"event": "memory", **_at(t), **memory})
+    if not floor:
+        return {"passed": True}
 
     def train(records: Records, seed: int) -> Predict:
         directory = run.file("gate", files.array_hash(records.images)[:8])
         return fit_classifier(directory, records, settings.judge, settings)
 
-    verdict = measure_quality(
-        generator.for_specs(real.specs),
-        real,
-        material.pools.auxiliary,
-        train,
-        floor=settings.generator.floor,
-        seed=settings.seed,
-        judge=judge,
-    )
+    auxiliary = material.pools.auxiliary
+    verdict = measure_quality(twin, real, auxiliary, train, floor=floor, seed=settings.seed, judge=judge)
     shutil.rmtree(run.file("gate"), ignore_errors=True)  # it saw rows that will be forgotten
     run.record({"event": "quality_gate", **_at(t), **verdict})
     return verdict

@@ -8,6 +8,7 @@ everything it made: another is trained on the originals still there, and all syn
 import dataclasses
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from tfpdu.common import UserError, files, say
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Records, concatenate
-from tfpdu.diffusion import Generator, require_quality
+from tfpdu.diffusion import Generator, require_quality, without_copies
 from tfpdu.ensemble import assign_new
-from tfpdu.preparation import Material, fit_generator_for, fit_judge, gate, showcase
+from tfpdu.preparation import Material, fit_generator_for, fit_judge, inspect, showcase
 from tfpdu.settings import Settings
+
+COPIES = ("redrawn_copies", "kept_copies")  # of the guard's tally
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +124,7 @@ class Synthesis:
     def _fit(self, t: int | None, rows: Records) -> tuple[Generator, dict[str, Any]]:
         """A generator of these rows, and what the quality gate says of it."""
         generator = fit_generator_for(t, rows, self._settings, self._run)
-        return generator, gate(t, generator, rows, self._material, self._settings, self._run, self._judge)
+        return generator, inspect(t, generator, rows, self._material, self._settings, self._run, self._judge)
 
     def _retire(self, steps: Iterable[int]) -> None:
         """Removes generators and samples of these steps."""
@@ -153,7 +156,7 @@ class Synthesis:
     ) -> tuple[Table, dict[str, int]]:
         """The new rows with shard and slice, and what the judge had drawn again."""
         settings = self._settings
-        generate = generator.for_specs(self._material.drawn.specs)
+        generate, tally = self._guarded(generator)
         shared: dict[str, Any] = {
             "settings": settings.augment,
             "seed": settings.seed,
@@ -175,7 +178,20 @@ class Synthesis:
         if settings.augment.scope == "shard":  # a row made for a shard stays there
             shard = _made_for(parts, t)
         counts = {key: sum(getattr(p, key) for p in parts) for key in ("redrawn", "kept_although_different")}
-        return Table(records, shard, slices), counts
+        return Table(records, shard, slices), {**counts, **{key: tally[key] for key in COPIES if key in tally}}
+
+    def _guarded(self, generator: Generator) -> tuple[Generate, Counter[str]]:
+        """The generator with near-copies of its training rows drawn again, and the guard's tally.
+
+        A private generator is left as it is: a guard looks at the rows, which its epsilon does not cover.
+        """
+        generate = generator.for_specs(self._material.drawn.specs)
+        if generator.privacy is not None:
+            return generate, Counter()
+        table = concatenate([self._material.pools.private, self._material.pools.public])
+        rows = table.images[table.rows_of(generator.row_ids)]
+        guard = without_copies(generate, rows, self._settings.generator.flip)
+        return guard, guard.tally
 
     def _replenish(
         self, earlier: Table, gone: np.ndarray, generate: Generate, shared: dict[str, Any]

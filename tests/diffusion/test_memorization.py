@@ -1,6 +1,7 @@
 """Copies, neighbours, canaries and membership, with generators whose memory is known."""
 
 import dataclasses
+import json
 
 import keras
 import numpy as np
@@ -31,6 +32,7 @@ from tfpdu.diffusion import (
     without_copies,
 )
 from tfpdu.diffusion.memorization import matched
+from tfpdu.diffusion.memory import measure_memory
 
 MEANS = Extractor("row means", lambda images: images.mean(axis=2).reshape(len(images), -1).astype(np.float32) / 255)
 
@@ -549,3 +551,17 @@ def test_chance_is_one_half(trained, records):
     assert found.mean.value == pytest.approx(0.5, abs=4 * found.mean.se)
     assert 0.03 < found.mean.se < 0.05  # Hanley and McNeil: 0.0417 at 0.5
     assert found.mean.ci_low < 0.5 < found.mean.ci_high
+
+
+def test_the_table_of_memory_tells_a_copying_generator_from_an_honest_one(trained, records):
+    holdout = fresh(96, "held out", 4)
+    copying = dataclasses.replace(records, ids=np.array([f"gate/{row_id}" for row_id in records.ids.tolist()]))
+    found = measure_memory(trained[0], copying, records, holdout, limit=50, seed=1)
+    assert found["samples"] == 50
+    assert found["copies"]["ratio"] == 1
+    assert found["neighbours"]["share"] > 0.9  # rows that no held-out row matches are not counted as training rows
+    assert found["copies_of_held_out"]["ratio"] < 0.2
+    assert found["membership"]["members"] == found["membership"]["nonmembers"] <= 50
+    honest = measure_memory(trained[0], fresh(96, "again", 4), records, holdout, limit=96, seed=1)
+    assert honest["neighbours"]["ci_low"] < 0.5 < honest["neighbours"]["ci_high"]
+    json.dumps(found, allow_nan=False)

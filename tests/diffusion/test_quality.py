@@ -8,7 +8,7 @@ import pytest
 from tests.diffusion.conftest import SPECS, toy_records
 from tfpdu.common import UserError
 from tfpdu.common.seeds import rng
-from tfpdu.diffusion import classification_accuracy_score, measure_quality, quality_gate, realised_attributes
+from tfpdu.diffusion import classification_accuracy_score, measure_quality, realised_attributes, require_quality
 from tfpdu.diffusion.quality import synthetic_twin
 
 
@@ -83,7 +83,9 @@ def test_a_good_generator_passes(train, test_rows):
         bright = (images[:, :, 2:6].mean(axis=(1, 2, 3)) > 145).astype(np.int8)
         return np.stack([bright, np.full(len(images), -1, np.int8)], -1)
 
-    result = quality_gate(perfect, train, test_rows, nearest_mean, floor=0.9, seed=0, judge=judge)
+    twin = synthetic_twin(train, perfect)
+    result = measure_quality(twin, train, test_rows, nearest_mean, floor=0.9, seed=0, judge=judge)
+    require_quality(result)
     assert result["passed"]
     assert result["cas_ratio"] >= 0.9
     assert result["floor"] == 0.9
@@ -91,13 +93,13 @@ def test_a_good_generator_passes(train, test_rows):
 
 
 def test_a_poor_generator_is_refused_with_what_to_do(train, test_rows):
-    measured = measure_quality(swapped, train, test_rows, nearest_mean, floor=0.8, seed=0)
+    measured = measure_quality(synthetic_twin(train, swapped), train, test_rows, nearest_mean, floor=0.8, seed=0)
     assert not measured["passed"]
     assert measured["realised"] == {}
     with pytest.raises(
         UserError, match=r"only 0\.\d\d of real data's accuracy \(floor 0\.80\).*augment.method=oversample"
     ):
-        quality_gate(swapped, train, test_rows, nearest_mean, floor=0.8, seed=0)
+        require_quality(measured)
 
 
 def test_empty_sets_are_named(train, test_rows):

@@ -125,6 +125,20 @@ class MadeUpRun:
                     "background": {"dark": 0.902, "light": 0.885},
                 },
             },
+            {
+                "event": "memory",
+                "samples": 500,
+                "copies": {"ratio": 0.004, "ci_low": 0.0005, "ci_high": 0.0144},
+                "copies_of_held_out": {"ratio": 0.0, "ci_low": 0.0, "ci_high": 0.0074},
+                "neighbours": {
+                    "share": 0.538,
+                    "ci_low": 0.493,
+                    "ci_high": 0.582,
+                    "swap_p_value": 0.0712,
+                    "samples": 500,
+                },
+                "membership": {"auc": 0.553, "ci_low": 0.517, "ci_high": 0.588, "members": 500, "nonmembers": 500},
+            },
             {"event": "baseline", "test_accuracy": 0.6391, "train_seconds": 170.2},
             {
                 "event": "augment",

@@ -370,3 +370,23 @@ def test_failed_quality_gate_is_said(made_up_run):
     page = report(run)
     assert "Quality gate not passed." in page.text
     assert "41.3% on real pictures" in page.text
+
+
+def test_what_the_generator_remembers_stands_beside_what_chance_gives(made_up_run):
+    text = report(made_up_run(done=2).everything()).text
+    for number in ("0.4%", "53.8%", "0.553", "0.517–0.588", "0.0712"):
+        assert number in text, number
+    assert "No sample of this run had to be drawn again as a near-copy." in text
+
+
+def test_a_private_generator_is_told_of_with_its_figures_and_their_reach(made_up_run):
+    run = made_up_run(done=10)
+    run.everything()
+    figures = {"epsilon": 2.0, "delta": 1e-6, "noise_multiplier": 1.1, "clip_norm": 1.0, "sampling_rate": 0.02}
+    figures |= {"expected_batch": 100.0, "steps": 900, "accountant": "pld", "neighbours": "add or remove one row"}
+    event = {"event": "generator", "lineage": "keep", "private": figures, "rows": 5000}
+    append_json_line(run.directory / "metrics.jsonl", event)
+    text = report(run).text
+    assert "trained with differential privacy: epsilon 2 per deleted record" in text
+    assert "For the 5000 deleted records together nothing is guaranteed" in text
+    assert "The generator remembers" not in text

@@ -15,6 +15,7 @@ from tfpdu.diffusion.memorization import (
     neighbour_share,
     without_copies,
 )
+from tfpdu.diffusion.memory import measure_memory
 from tfpdu.diffusion.neighbours import Neighbours, nearest_distances
 from tfpdu.diffusion.network import Architecture, build_network
 from tfpdu.diffusion.preconditioning import Weighting, denoise, denoising_loss, loss_weight, preconditioning
@@ -22,9 +23,9 @@ from tfpdu.diffusion.private import Privacy, PrivateSettings, epsilon_spent, noi
 from tfpdu.diffusion.quality import (
     classification_accuracy_score,
     measure_quality,
-    quality_gate,
     realised_attributes,
     require_quality,
+    synthetic_twin,
 )
 from tfpdu.diffusion.sampler import Sampler, integrate, keyed_noise, sigma_schedule
 from tfpdu.diffusion.settings import GeneratorSettings
@@ -67,6 +68,7 @@ __all__ = [
     "loss_weight",
     "make_canaries",
     "measure_fidelity",
+    "measure_memory",
     "measure_quality",
     "nearest_distances",
     "neighbour_share",
@@ -74,10 +76,10 @@ __all__ = [
     "precision_recall",
     "preconditioning",
     "privacy_statement",
-    "quality_gate",
     "realised_attributes",
     "reproduced",
     "require_quality",
     "sigma_schedule",
+    "synthetic_twin",
     "without_copies",
 ]

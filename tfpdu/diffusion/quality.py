@@ -86,7 +86,7 @@ def realised_attributes(
 
 
 def measure_quality(
-    generate: Generate,
+    synthetic: Records,
     real_train: Records,
     real_test: Records,
     train_classifier: TrainClassifier,
@@ -95,9 +95,10 @@ def measure_quality(
     seed: int,
     judge: Judge | None = None,
 ) -> dict[str, Any]:
-    """Samples a twin of `real_train` and scores it.
+    """Scores samples: the accuracy that they teach, and the attributes that a judge sees in them.
 
     Args:
+      synthetic: best a `synthetic_twin` of `real_train`.
       floor: least acceptable cas_ratio, in [0, 1].
       judge: an attribute classifier that never saw the generator; None leaves `realised` empty.
       The others as in `classification_accuracy_score`.
@@ -106,7 +107,6 @@ def measure_quality(
       {cas, cas_real, cas_ratio, floor, passed, realised}.
     """
     in_range(0, 1, floor=floor)
-    synthetic = synthetic_twin(real_train, generate)
     score = classification_accuracy_score(synthetic, real_train, real_test, train_classifier, seed)
     realised = realised_attributes(synthetic.attributes, judge(synthetic.images), synthetic.specs) if judge else {}
     return {**score, "floor": floor, "passed": score["cas_ratio"] >= floor, "realised": realised}
@@ -120,22 +120,6 @@ def require_quality(measured: dict[str, Any]) -> None:
             f"{measured['floor']:.2f}), too poor to replace originals; raise --config.generator.images or lower "
             "--config.generator.floor or use --config.augment.method=oversample"
         )
-
-
-def quality_gate(
-    generate: Generate,
-    real_train: Records,
-    real_test: Records,
-    train_classifier: TrainClassifier,
-    *,
-    floor: float,
-    seed: int,
-    judge: Judge | None = None,
-) -> dict[str, Any]:
-    """`measure_quality`, then `require_quality`. Returns the measurements of a generator that passed."""
-    measured = measure_quality(generate, real_train, real_test, train_classifier, floor=floor, seed=seed, judge=judge)
-    require_quality(measured)
-    return measured
 
 
 def _accuracy(predict: Predict, records: Records) -> float:

@@ -1,6 +1,7 @@
 """Plain words on what a run guarantees and what it does not, chosen by what the run was."""
 
 import dataclasses
+from typing import Any
 
 from tfpdu.reporting.run_data import RunData
 
@@ -122,4 +123,26 @@ def guarantees(run: RunData) -> Guarantees:
     """The words for this run, by `augment.method` and `generator.lineage` in its config."""
     if not run.has_generator:
         return _WITHOUT_GENERATOR.get(run.setting("augment.method"), _UNKNOWN_METHOD)
-    return _BY_LINEAGE.get(str(run.lineage), _UNKNOWN)
+    known = _BY_LINEAGE.get(str(run.lineage), _UNKNOWN)
+    figures = run.last("generator").get("private")
+    if run.lineage != "keep" or not figures:
+        return known
+    return _private(figures, run)
+
+
+def _private(figures: dict[str, Any], run: RunData) -> Guarantees:
+    """A kept generator that was trained privately: what its epsilon buys for the rows deleted so far."""
+    from tfpdu.diffusion import Privacy, privacy_statement  # brings Keras along, which other reports do without
+
+    privacy = Privacy(**figures)
+    iterations = run.iterations()
+    first, last = (iterations[0]["n_original"], iterations[-1]["n_original"]) if iterations else (0, 0)
+    return Guarantees(
+        "partial",
+        f"The generator was trained with differential privacy: epsilon {privacy.epsilon:.3g} per deleted record.",
+        (
+            "The generator of this run was trained on the originals and is kept (generator.lineage = keep); its "
+            "training was private, which bounds what it can have learned from any one of them.",
+            *privacy_statement(privacy, max(1, first - last), originals_train_classifier=not iterations or last > 0),
+        ),
+    )

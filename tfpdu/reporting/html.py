@@ -190,10 +190,10 @@ def _gate(run: RunData) -> dict[str, Any] | None:
     made = {key: sum(row.get(key) or 0 for row in by_iteration.values()) for key in _AUGMENT_COUNTS}
     if not gate and not generator:
         return None
-    return {"gate": gate, "generator": generator, "made": made if by_iteration else None}
+    return {"gate": gate, "generator": generator, "made": made if by_iteration else None, "memory": run.last("memory")}
 
 
-_AUGMENT_COUNTS = ("requested", "redrawn", "kept_although_different")
+_AUGMENT_COUNTS = ("requested", "redrawn", "kept_although_different", "redrawn_copies", "kept_copies")
 
 
 def _groups(run: RunData) -> dict[str, Any] | None:
