@@ -244,3 +244,15 @@ def test_equal_seeds_give_equal_generators(records, trained, tmp_path):
 def test_settings_out_of_range_are_named(changes, message):
     with pytest.raises(UserError, match=message):
         GeneratorSettings(**changes)
+
+
+def test_churned_samples_too_depend_on_their_own_key_alone(trained):
+    generator = trained[0]
+    stochastic = Generator(
+        generator.network, {**generator.card, "settings": {**generator.card["settings"], "churn": 5.0}}
+    )
+    images = stochastic.sample(LABELS, ATTRIBUTES, KEYS)
+    assert not np.array_equal(images, generator.sample(LABELS, ATTRIBUTES, KEYS))
+    np.testing.assert_array_equal(
+        stochastic.sample(LABELS[[7, 3]], ATTRIBUTES[[7, 3]], [KEYS[7], KEYS[3]]), images[[7, 3]]
+    )

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tfpdu.common import UserError
 from tfpdu.common.seeds import rng
 from tfpdu.diffusion import Sampler, integrate, keyed_noise, sigma_schedule
+from tfpdu.diffusion.sampler import Churn
 
 
 def gaussian(z, sigma):
@@ -91,3 +92,25 @@ def test_noise_depends_on_seed_and_key_alone():
     many = keyed_noise([str(i) for i in range(400)], (64,), 0)
     assert many.mean() == pytest.approx(0, abs=0.02)
     assert many.std() == pytest.approx(1, abs=0.02)
+
+
+def test_churn_raises_the_level_as_published():
+    """Karras et al. (2022), Algorithm 2: gamma = min(S_churn / N, sqrt(2) - 1) between S_tmin and S_tmax."""
+    churn = Churn(amount=4.5, low=0.05, high=50)
+    assert churn.raised(1.0, 18) == pytest.approx(1.25)
+    assert churn.raised(60.0, 18) == 60.0
+    assert churn.raised(0.04, 18) == 0.04
+    assert Churn(amount=100).raised(1.0, 18) == pytest.approx(2**0.5)
+
+
+def test_churn_keeps_the_distribution_and_changes_the_samples():
+    """Data N(0, 0.5^2), the exact denoiser: the ends' deviation is 0.5 with churn too, up to 4 standard errors."""
+    draw = rng("churn test")
+    noise, again = draw.standard_normal((4000, 1)), [draw.standard_normal((4000, 1)) for _ in range(60)]
+    levels = sigma_schedule(60, 0.002, 80, 7)
+    plain = integrate(gaussian, noise, levels)
+    churned = integrate(gaussian, noise, levels, churn=Churn(20, 0.05, 50, 1.0), fresh=lambda step: again[step])
+    assert plain.std() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(2 * 4000))
+    assert churned.std() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(2 * 4000))
+    assert abs(np.corrcoef(plain[:, 0], churned[:, 0])[0, 1]) < 0.9
+    np.testing.assert_array_equal(integrate(gaussian, noise, levels, churn=Churn(0), fresh=lambda step: 1 / 0), plain)

@@ -177,7 +177,14 @@ class Generator:
         s, m = self.settings, len(keys)
         labels, attributes, noise = self._filled(labels, attributes, keyed_noise(keys, self.shape, self.card["seed"]))
         sigmas = sigma_schedule(s.steps, s.sigma_min, s.sigma_max, s.rho)
-        clean = integrate(guided(self._evaluate, labels, attributes, scale), noise, sigmas, Sampler(s.sampler))
+
+        def fresh(step: int) -> np.ndarray:
+            again = np.zeros_like(noise)
+            again[:m] = keyed_noise(keys, self.shape, self.card["seed"], "churn", step)
+            return again
+
+        denoise = guided(self._evaluate, labels, attributes, scale)
+        clean = integrate(denoise, noise, sigmas, Sampler(s.sampler), s.stochastic(), fresh)
         return np.rint(np.clip((clean[:m] + 1) * 127.5, 0, 255)).astype(np.uint8)
 
     def _evaluate(self, z: np.ndarray, sigma: float, labels: np.ndarray, attributes: np.ndarray) -> np.ndarray:

@@ -1,10 +1,12 @@
-"""Samplers of the probability-flow ODE dz/dsigma = (z - D(z; sigma)) / sigma, in float64 on the host.
+"""Samplers of the probability-flow ODE dz/dsigma = (z - D(z; sigma)) / sigma, with or without churn, in float64.
 
-Only the denoiser runs on the accelerator, so a sample does not depend on the backend's own arithmetic between steps.
+They run on the host and only the denoiser on the accelerator, so a sample does not depend on the backend's own
+arithmetic between steps.
 
-Reference: Karras et al. (2022), eq. 5 (schedule) and Algorithm 2 without churn (Heun).
+Reference: Karras et al. (2022), eq. 5 (schedule) and Algorithm 2 (Heun, churn).
 """
 
+import dataclasses
 import enum
 import itertools
 from collections.abc import Callable, Sequence
@@ -22,6 +24,29 @@ class Sampler(enum.StrEnum):
 
     HEUN = "heun"
     EULER = "euler"
+
+
+@dataclasses.dataclass(frozen=True)
+class Churn:
+    """Stochastic sampling: before a step a little noise is put back, which later steps remove with new content.
+
+    Attributes:
+      amount: S_churn; 0 is the deterministic sampler. A step raises its noise level by the factor
+        1 + min(amount / steps, sqrt(2) - 1).
+      low, high: S_tmin and S_tmax, the noise levels between which it does so.
+      noise: S_noise, the standard deviation of what is put back; a little above 1 makes up for a denoiser that
+        removes a little too much.
+    """
+
+    amount: float = 0.0
+    low: float = 0.05
+    high: float = 50.0
+    noise: float = 1.003
+
+    def raised(self, sigma: float, steps: int) -> float:
+        """sigma-hat, the level that a step at sigma starts from."""
+        inside = self.low <= sigma <= self.high
+        return sigma * (1 + min(self.amount / steps, 2**0.5 - 1)) if inside else sigma
 
 
 def sigma_schedule(steps: int, sigma_min: float, sigma_max: float, rho: float) -> np.ndarray:
@@ -47,7 +72,14 @@ def sigma_schedule(steps: int, sigma_min: float, sigma_max: float, rho: float) -
     return np.append(levels, 0.0)
 
 
-def integrate(denoise: Denoise, noise: np.ndarray, sigmas: np.ndarray, sampler: Sampler = Sampler.HEUN) -> np.ndarray:
+def integrate(
+    denoise: Denoise,
+    noise: np.ndarray,
+    sigmas: np.ndarray,
+    sampler: Sampler = Sampler.HEUN,
+    churn: Churn | None = None,
+    fresh: Callable[[int], np.ndarray] | None = None,
+) -> np.ndarray:
     """Carries standard normal noise down the schedule to images.
 
     Args:
@@ -55,12 +87,19 @@ def integrate(denoise: Denoise, noise: np.ndarray, sigmas: np.ndarray, sampler: 
       noise: standard normal, [b, ...]; the start is sigmas[0] * noise.
       sigmas: float64[steps + 1], ending with 0, see `sigma_schedule`.
       sampler: the rule for a step.
+      churn: None, or an amount of 0, samples deterministically.
+      fresh: step number from 0 -> standard normal noise of the shape of `noise`; needed for churn.
 
     Returns:
       float64 of the shape of `noise`.
     """
     z = np.asarray(noise, np.float64) * sigmas[0]
-    for now, after in itertools.pairwise(sigmas):
+    for step, (now, after) in enumerate(itertools.pairwise(sigmas)):
+        if churn and churn.amount and fresh:
+            raised = churn.raised(now, len(sigmas) - 1)
+            if raised > now:
+                z = z + (raised**2 - now**2) ** 0.5 * churn.noise * fresh(step)
+                now = raised
         slope = (z - denoise(z, now)) / now
         euler = z + (after - now) * slope
         if sampler is Sampler.HEUN and after > 0:  # trapezoid correction; impossible at sigma = 0
@@ -70,8 +109,8 @@ def integrate(denoise: Denoise, noise: np.ndarray, sigmas: np.ndarray, sampler: 
     return z
 
 
-def keyed_noise(keys: Sequence[str], shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Standard normal noise, float64[len(keys), *shape]; row i depends on (seed, keys[i]) alone."""
+def keyed_noise(keys: Sequence[str], shape: tuple[int, ...], seed: int, *purpose: object) -> np.ndarray:
+    """Standard normal noise, float64[len(keys), *shape]; row i depends on (seed, keys[i], purpose) alone."""
     if not len(keys):
         return np.zeros((0, *shape))
-    return np.stack([rng("sample", seed, key).standard_normal(shape) for key in keys])
+    return np.stack([rng("sample", seed, key, *purpose).standard_normal(shape) for key in keys])

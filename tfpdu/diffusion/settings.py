@@ -8,9 +8,10 @@ from tfpdu.common.validation import in_range, non_negative, one_of, positive
 from tfpdu.diffusion.network import Architecture
 from tfpdu.diffusion.preconditioning import Weighting
 from tfpdu.diffusion.private import PrivateSettings
-from tfpdu.diffusion.sampler import Sampler, sigma_schedule
+from tfpdu.diffusion.sampler import Churn, Sampler, sigma_schedule
 
 SAMPLING = ("sigma_min", "sigma_max", "rho", "steps", "sampler", "guidance", "sample_batch")
+CHURN = ("churn", "churn_low", "churn_high", "churn_noise")
 NEUTRAL = ("lineage", "min_rows", "floor", "checkpoint_images")
 
 
@@ -35,6 +36,7 @@ class GeneratorSettings:
         a condition that names few rows teaches the network to copy them. Private training has no such rule: what
         becomes of a row must not depend on others.
       sigma_min, sigma_max, rho, steps, sampler: of the sampler, see `sigma_schedule`.
+      churn, churn_low, churn_high, churn_noise: of stochastic sampling, see `Churn`; 0 is deterministic.
       guidance: g of classifier-free guidance; 1 is the conditional model, see `tfpdu.diffusion.guidance`.
       sample_batch: images sampled at a time; short batches are filled up to it, so that a sample does not depend on
         its companions.
@@ -71,6 +73,10 @@ class GeneratorSettings:
     rho: float = 7.0
     steps: int = 18
     sampler: str = "heun"
+    churn: float = 0.0
+    churn_low: float = 0.05
+    churn_high: float = 50.0
+    churn_noise: float = 1.003
     guidance: float = 1.0
     sample_batch: int = 64
     lineage: str = "keep"
@@ -94,6 +100,8 @@ class GeneratorSettings:
         in_range(-10, 10, p_mean=self.p_mean)
         one_of([w.value for w in Weighting], weighting=self.weighting)
         one_of([s.value for s in Sampler], sampler=self.sampler)
+        non_negative(churn=self.churn, churn_low=self.churn_low, churn_high=self.churn_high)
+        non_negative(churn_noise=self.churn_noise)
         one_of(["keep", "public", "strict"], lineage=self.lineage)
         sigma_schedule(self.steps, self.sigma_min, self.sigma_max, self.rho)  # raises when they do not fit
         if self.guidance != 1 and not self.drop_all:
@@ -113,11 +121,16 @@ class GeneratorSettings:
     def training(self) -> dict[str, Any]:
         """The settings that the trained weights depend on."""
         unused = () if self.private.epsilon else ("private",)
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in SAMPLING + NEUTRAL + unused}
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in SAMPLING + CHURN + NEUTRAL + unused}
 
     def sampling(self) -> dict[str, Any]:
         """The settings that samples depend on beside the weights."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if k in SAMPLING}
+        names = SAMPLING + CHURN if self.churn else SAMPLING  # deterministic samples keep their generator's id
+        return {k: v for k, v in dataclasses.asdict(self).items() if k in names}
+
+    def stochastic(self) -> Churn:
+        """The sampler's churn."""
+        return Churn(self.churn, self.churn_low, self.churn_high, self.churn_noise)
 
 
 _ARCHITECTURE = ("widths", "blocks", "fold", "attention", "embedding", "precision")
