@@ -22,7 +22,8 @@ from tfpdu.common.run_directory import RunDirectory
 from tfpdu.common.seeds import hashed_order
 from tfpdu.data import UNKNOWN, Pools, Records, concatenate, cut_pools, draw, load
 from tfpdu.diffusion import Generator, fit_generator, measure_memory, measure_quality, synthetic_twin
-from tfpdu.ensemble import EnsembleSettings, assign_shards
+from tfpdu.ensemble import Ensemble, EnsembleSettings, assign_shards
+from tfpdu.ensemble.resnet import InitialWeights
 from tfpdu.settings import Settings
 from tfpdu.unlearning import ShardedLearner
 
@@ -128,9 +129,14 @@ def _processor() -> str:
 
 
 def fit_classifier(
-    directory: Path, records: Records, settings: EnsembleSettings, parent: Settings, weights: np.ndarray | None = None
-) -> Predict:
-    """One ResNet18 outside the ensemble (judge, quality gate), kept in `directory`. Returns a Predict."""
+    directory: Path,
+    records: Records,
+    settings: EnsembleSettings,
+    parent: Settings,
+    weights: np.ndarray | None = None,
+    initial: InitialWeights = None,
+) -> Ensemble:
+    """One ResNet18 outside the ensemble (judge, quality gate), kept in `directory`; an ensemble of one."""
     learner = ShardedLearner(
         directory,
         settings,
@@ -138,9 +144,10 @@ def fit_classifier(
         classes=records.classes,
         input_shape=records.images.shape[1:],
         seed=parent.seed,
+        initial=initial,
     )
     nothing = np.zeros(len(records), np.int32)
-    return learner.learn(records, nothing, nothing, weights).ensemble.probabilities
+    return learner.learn(records, nothing, nothing, weights).ensemble
 
 
 def fit_prior(material: Material, settings: Settings, run: RunDirectory) -> Prior:
@@ -159,16 +166,16 @@ def fit_prior(material: Material, settings: Settings, run: RunDirectory) -> Prio
         order = hashed_order(auxiliary.ids, settings.seed, "need")
         for fold in (0, 1):
             train, rest = auxiliary.take(order[fold::2]), order[1 - fold :: 2]
-            predict = fit_classifier(run.file("judge", f"need{fold}"), train, settings.judge, settings)
-            wrong[rest] = predict(auxiliary.images[rest]).argmax(1) != auxiliary.labels[rest]
+            classifier = fit_classifier(run.file("judge", f"need{fold}"), train, settings.judge, settings)
+            wrong[rest] = classifier.probabilities(auxiliary.images[rest]).argmax(1) != auxiliary.labels[rest]
         needs = [need_of_cells(auxiliary, wrong, entry).tolist() for entry in prior.over]
         known = {"event": "need", "over": [list(names_of(entry)) for entry in prior.over], "need": needs}
         run.record(known)
     return prior.build(drawn, auxiliary, [np.array(cells) for cells in known["need"]])
 
 
-def fit_judge(material: Material, settings: Settings, run: RunDirectory) -> Judge:
-    """Classifiers of the prior's attributes, trained on the auxiliary pool alone.
+def fit_judge(material: Material, settings: Settings, directory: Path) -> Judge:
+    """Classifiers of the prior's attributes, trained on the auxiliary pool alone and kept in `directory`.
 
     Returns:
       A function from uint8[m, h, w, c] to int8[m, j]; -1 in columns that the prior does not name.
@@ -188,7 +195,8 @@ def fit_judge(material: Material, settings: Settings, run: RunDirectory) -> Judg
         # Each value weighs the same: where one is rare, a plain classifier would hardly ever see it in a sample.
         counts = np.bincount(table.labels, minlength=table.classes)
         weights = (len(table) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[table.labels]
-        predicts[names.index(name)] = fit_classifier(run.file("judge", name), table, settings.judge, settings, weights)
+        classifier = fit_classifier(directory / name, table, settings.judge, settings, weights)
+        predicts[names.index(name)] = classifier.probabilities
 
     def judge(images: np.ndarray) -> np.ndarray:
         verdict = np.full((len(images), len(names)), UNKNOWN, np.int8)
@@ -242,7 +250,7 @@ def inspect(
 
     def train(records: Records, seed: int) -> Predict:
         directory = run.file("gate", files.array_hash(records.images)[:8])
-        return fit_classifier(directory, records, settings.judge, settings)
+        return fit_classifier(directory, records, settings.judge, settings).probabilities
 
     auxiliary = material.pools.auxiliary
     verdict = measure_quality(twin, real, auxiliary, train, floor=floor, seed=settings.seed, judge=judge)

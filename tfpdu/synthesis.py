@@ -68,7 +68,7 @@ class Synthesis:
     def __init__(self, material: Material, prior: Prior, settings: Settings, run: RunDirectory):
         self._material, self._prior, self._settings, self._run = material, prior, settings, run
         self._strict = settings.generator.lineage == "strict"
-        self._judge = fit_judge(material, settings, run)
+        self._judge = fit_judge(material, settings, run.file("judge"))
         self._lasting = None if self._strict else self._lasting_generator()
 
     def rows(self, t: int, originals: Table, gone: np.ndarray) -> Table:

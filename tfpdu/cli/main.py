@@ -8,6 +8,7 @@ from tfpdu.common.validation import did_you_mean
 COMMANDS = {
     "run": ("tfpdu.cli.run_pdu", "Algorithm 2: debias, learn, forget, replenish, audit, report"),
     "bias": ("tfpdu.cli.bias_report", "the bias of a data set against a prior: table, bias.json, figures"),
+    "evaluate": ("tfpdu.cli.evaluate_generator", "what a generator's samples are worth and what it remembers: JSON"),
     "report": ("tfpdu.cli.report", "write report.html anew from a run directory"),
 }
 
@@ -16,7 +17,7 @@ def main() -> None:
     """Hands over to the command named first on the command line; does not return."""
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help", "help"):
         print("usage: tfpdu <command> [flags]; tfpdu <command> --helpshort lists a command's flags\n")
-        print("\n".join(f"  {name:8}{text}" for name, (_, text) in COMMANDS.items()))
+        print("\n".join(f"  {name:10}{text}" for name, (_, text) in COMMANDS.items()))
         sys.exit(0)
     name = sys.argv.pop(1)
     if name not in COMMANDS:
