@@ -56,6 +56,7 @@ def get_config(variant: str = "") -> ConfigDict:
         "keep"  # trained on: keep (S, as the paper) | public (public pool) | strict (S, anew each step)
     )
     config.generator.min_rows = 100  # a generator of fewer rows is refused; lineage=strict ends there
+    config.generator.pretrained = ""  # name or directory of a generator to use as it is, with lineage=public
     config.generator.floor = 0.7  # quality gate: the least accuracy as a share of real rows'; 0 switches it off
     config.generator.gate_rows = 480  # samples that the gate looks at
     config.generator.images = 90_000  # seen in training, counted with repetition; the main lever on quality

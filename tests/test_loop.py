@@ -15,7 +15,9 @@ import pytest
 from tests.loop_config import tiny_config
 from tfpdu import preparation
 from tfpdu.common import StopRequested, UserError, files
+from tfpdu.diffusion import fit_generator, load_generator
 from tfpdu.loop import run_pdu
+from tfpdu.settings import Settings
 
 RUN = "import json,sys; from tfpdu.loop import run_pdu; run_pdu(json.loads(sys.argv[1]), sys.argv[2])"
 ROOT = Path(__file__).parents[1]
@@ -284,3 +286,48 @@ def test_strict_lineage_ends_well_where_a_generator_would_have_too_few_rows(tmp_
     before = contents(tmp_path)
     assert not strict_run(tmp_path, monkeypatch)  # again: nothing is trained
     assert contents(tmp_path) == before
+
+
+@pytest.fixture(scope="module")
+def public_generator(tmp_path_factory) -> Path:
+    """A generator of the rows of the public pool."""
+    settings = Settings.from_config(tiny_config(pools__public=0.15))
+    directory = tmp_path_factory.mktemp("public generator")
+    fit_generator(preparation.gather(settings).pools.public, settings.generator, directory, 0)
+    return directory
+
+
+def test_a_generator_from_before_the_run_is_used_as_it_is(tmp_path, public_generator):
+    options = {"generator__pretrained": str(public_generator), "generator__lineage": "public", "generator__steps": 5}
+    run_pdu(tiny_config(pools__public=0.15, **options), tmp_path)
+    events = files.read_json_lines(tmp_path / "metrics.jsonl")
+    (told,) = [e for e in events if e["event"] == "generator"]
+    assert told["pretrained"] == str(public_generator)
+    assert not (tmp_path / "generator").exists()
+    assert [e["n_original"] for e in iterations(tmp_path)] == [100, 50, 0]
+    assert {e["event"] for e in events} >= {"memory", "augment"}
+    made = files.read_npz(tmp_path / "samples" / "0000.npz")
+    assert set(made["generator"].tolist()) == {told["id"]}
+    assert told["id"] != load_generator(public_generator).id  # it samples in more steps
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"generator__lineage": "keep"}, "config.generator.lineage=keep"),
+        ({"generator__pretrained": "digit"}, "config.generator.pretrained=digit: no generator of that name"),
+        ({"data__attributes": ("parity", "stroke"), "prior__over": (("stroke",),)}, "stroke"),
+    ],
+)
+def test_a_generator_that_does_not_fit_the_run_is_refused(tmp_path, public_generator, options, message):
+    fitting = {"generator__pretrained": str(public_generator), "generator__lineage": "public"}
+    with pytest.raises(UserError, match=message):
+        run_pdu(tiny_config(**{"pools__public": 0.15, **fitting, **options}), tmp_path)
+
+
+def test_a_generator_that_saw_rows_of_the_run_is_not_public(tmp_path):
+    settings = Settings.from_config(tiny_config(pools__public=0.15))
+    fit_generator(preparation.gather(settings).drawn, settings.generator, tmp_path / "generator", 0)
+    fitting = {"generator__pretrained": str(tmp_path / "generator"), "generator__lineage": "public"}
+    with pytest.raises(UserError, match="100 rows of S trained it"):
+        run_pdu(tiny_config(pools__public=0.15, **fitting), tmp_path / "run")

@@ -25,7 +25,7 @@ from tfpdu.diffusion import (
 )
 from tfpdu.ensemble import EnsembleSettings
 from tfpdu.ensemble.resnet import InitialWeights
-from tfpdu.preparation import Judge, Material, Predict, fit_classifier, fit_judge
+from tfpdu.preparation import Judge, Material, Predict, fit_classifier, fit_judge, known_rows
 from tfpdu.settings import Settings
 
 
@@ -86,11 +86,11 @@ def evaluate_generator(
 
 def training_rows(generator: Generator, material: Material) -> Records:
     """The rows that a generator was trained on; raises `UserError` where they are not among the material's."""
-    table = concatenate([material.pools.private, material.pools.public])
-    missing = np.setdiff1d(np.array(generator.row_ids), table.ids)
+    rows = known_rows(generator, material)
+    missing = np.setdiff1d(np.array(generator.row_ids), rows.ids)
     if len(missing):
         raise UserError(f"generator: it was trained on row {str(missing[0])!r}, which this configuration does not have")
-    return table.take(table.rows_of(generator.row_ids))
+    return rows
 
 
 def _measure(

@@ -66,17 +66,17 @@ def minutes(material: Material, settings: Settings, added: int, rates: Rates) ->
     if settings.augment.method == "diffusion":
         judges = len(set(settings.prior.variables) - {"label"}) + settings.prior.needs_measuring  # two halves are one
         gate = settings.gate_rows if settings.generator.floor else 0
-        generators, made = 1, n
+        generators, made = 0 if settings.pretrained else 1, n
         if settings.generator.lineage == "strict":  # a generator a step, as long as enough originals are left
             left = [n0 - round(n0 * t / (steps - 1)) for t in range(steps)]
             left = [rows for t, rows in enumerate(left) if not t or rows >= settings.generator.min_rows]
             generators, made, steps = len(left), sum(n - rows for rows in left), len(left)
         seconds |= {
-            "judge and quality gate": (len(material.pools.auxiliary) * judges + 2 * gate * generators)
+            "judge and quality gate": (len(material.pools.auxiliary) * judges + 2 * gate * max(1, generators))
             * judge.epochs
             / rates.learn,
             "generator": generators * settings.generator.images / rates.generate,
-            "sampling": (made + gate * generators) / rates.sample,
+            "sampling": (made + gate * max(1, generators)) / rates.sample,
         }
     rows = 4 * settings.audit.rows + 2 * min(settings.audit.rows, n0)  # two roles of three overlapping populations
     seconds |= {

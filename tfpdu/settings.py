@@ -123,6 +123,7 @@ class Settings:
     prior: PriorSettings
     augment: AugmentSettings
     generator: GeneratorSettings
+    pretrained: str  # name or directory of a generator that is there already; empty: the run trains one
     gate_rows: int
     ensemble: EnsembleSettings
     judge: EnsembleSettings
@@ -136,8 +137,13 @@ class Settings:
     def from_config(cls, config: Mapping[str, Any]) -> "Settings":
         """Builds and checks all settings; a value out of range is named as `config.<room>.<key>`."""
         generator = dict(config["generator"])
-        gate_rows = generator.pop("gate_rows")
+        gate_rows, pretrained = generator.pop("gate_rows"), str(generator.pop("pretrained"))
         positive(**{"config.generator.gate_rows": gate_rows})
+        if pretrained and generator["lineage"] != "public":
+            raise UserError(
+                f"config.generator.lineage={generator['lineage']}: a generator that was trained before the run"
+                " (config.generator.pretrained) is 'public'"
+            )
         if generator["lineage"] == "strict" and config["augment"]["scope"] == "shard":
             raise UserError("config.augment.scope=shard: with config.generator.lineage=strict expected 'global'")
         ensemble = dict(config["ensemble"])
@@ -151,6 +157,7 @@ class Settings:
             prior=_build(PriorSettings, config, "prior"),
             augment=_build(AugmentSettings, config, "augment"),
             generator=_checked(GeneratorSettings, generator, "generator"),
+            pretrained=pretrained,
             gate_rows=int(gate_rows),
             ensemble=_checked(EnsembleSettings, ensemble, "ensemble"),
             judge=_checked(EnsembleSettings, {**ensemble, "shards": 1, "slices": 1, **config["judge"]}, "judge"),

@@ -21,9 +21,17 @@ from tfpdu.common import UserError, files, say
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Records, concatenate
-from tfpdu.diffusion import Generator, require_quality, without_copies
+from tfpdu.diffusion import Generator, load_pretrained, require_quality, without_copies
 from tfpdu.ensemble import assign_new
-from tfpdu.preparation import Material, fit_generator_for, fit_judge, inspect, showcase
+from tfpdu.preparation import (
+    Material,
+    fit_generator_for,
+    fit_judge,
+    inspect,
+    known_rows,
+    note_generator,
+    showcase,
+)
 from tfpdu.settings import Settings
 
 COPIES = ("redrawn_copies", "kept_copies")  # of the guard's tally
@@ -98,6 +106,8 @@ class Synthesis:
     # ---- generators ----------------------------------------------------------------------------
 
     def _lasting_generator(self) -> Generator:
+        if self._settings.pretrained:
+            return self._pretrained()
         rows = self._material.drawn
         if self._settings.generator.lineage == "public":
             rows = self._material.pools.public
@@ -105,6 +115,27 @@ class Synthesis:
                 raise UserError("config.generator.lineage=public: config.pools.public holds no rows")
         generator, quality = self._fit(None, rows)
         require_quality(quality)
+        return generator
+
+    def _pretrained(self) -> Generator:
+        """A generator from before the run, none of whose training rows is in S."""
+        name, drawn = self._settings.pretrained, self._material.drawn
+        generator = load_pretrained(name, self._settings.generator)
+        both = np.intersect1d(np.array(generator.row_ids), drawn.ids)
+        if len(both):
+            raise UserError(
+                f"config.generator.pretrained={name}: {len(both)} rows of S trained it, for example {str(both[0])!r};"
+                " cut config.pools so that they are public, or train a generator"
+            )
+        if generator.shape != drawn.images.shape[1:] or generator.label_names != drawn.label_names:
+            raise UserError(
+                f"config.generator.pretrained={name}: it makes {len(generator.label_names)} classes of"
+                f" {list(generator.shape)} pixels, S has {drawn.classes} of {list(drawn.images.shape[1:])}"
+            )
+        generator.for_specs(drawn.specs)  # raises where it does not know an attribute
+        note_generator(None, generator, self._settings, self._run)
+        rows = known_rows(generator, self._material)
+        require_quality(self._inspect(None, generator, rows if len(rows) else drawn))
         return generator
 
     def _next_generator(self, t: int, rows: Records) -> Generator:
@@ -124,7 +155,10 @@ class Synthesis:
     def _fit(self, t: int | None, rows: Records) -> tuple[Generator, dict[str, Any]]:
         """A generator of these rows, and what the quality gate says of it."""
         generator = fit_generator_for(t, rows, self._settings, self._run)
-        return generator, inspect(t, generator, rows, self._material, self._settings, self._run, self._judge)
+        return generator, self._inspect(t, generator, rows)
+
+    def _inspect(self, t: int | None, generator: Generator, rows: Records) -> dict[str, Any]:
+        return inspect(t, generator, rows, self._material, self._settings, self._run, self._judge)
 
     def _retire(self, steps: Iterable[int]) -> None:
         """Removes generators and samples of these steps."""
@@ -188,9 +222,10 @@ class Synthesis:
         generate = generator.for_specs(self._material.drawn.specs)
         if generator.privacy is not None:
             return generate, Counter()
-        table = concatenate([self._material.pools.private, self._material.pools.public])
-        rows = table.images[table.rows_of(generator.row_ids)]
-        guard = without_copies(generate, rows, self._settings.generator.flip)
+        rows = known_rows(generator, self._material)
+        if len(rows) < 2:  # rows from elsewhere
+            return generate, Counter()
+        guard = without_copies(generate, rows.images, generator.settings.flip)
         return guard, guard.tally
 
     def _replenish(

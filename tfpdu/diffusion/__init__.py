@@ -19,6 +19,7 @@ from tfpdu.diffusion.memory import measure_memory
 from tfpdu.diffusion.neighbours import Neighbours, nearest_distances
 from tfpdu.diffusion.network import Architecture, build_network
 from tfpdu.diffusion.preconditioning import Weighting, denoise, denoising_loss, loss_weight, preconditioning
+from tfpdu.diffusion.pretrained import load_pretrained
 from tfpdu.diffusion.private import Privacy, PrivateSettings, epsilon_spent, noise_multiplier, privacy_statement
 from tfpdu.diffusion.quality import (
     classification_accuracy_score,
@@ -65,6 +66,7 @@ __all__ = [
     "kernel_distance",
     "keyed_noise",
     "load_generator",
+    "load_pretrained",
     "loss_weight",
     "make_canaries",
     "measure_fidelity",

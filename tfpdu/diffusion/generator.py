@@ -246,7 +246,7 @@ def fit_generator(records: Records, settings: GeneratorSettings, directory: str 
     architecture = settings.architecture(records.images.shape[1:], records.classes, cardinalities)
     rows = array_hash(records.images, records.labels, records.attributes, records.ids)
     key = f"{stable_hash(rows, sorted(settings.training().items()), seed):016x}"
-    identity = f"{stable_hash(key, sorted(settings.sampling().items())):016x}"
+    identity = _identity(key, settings)
     if (directory / CARD).exists():
         return _finished(directory, settings, key, identity)
 
@@ -314,6 +314,18 @@ def load_generator(directory: str | Path) -> Generator:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path}: weights of another architecture than {CARD} describes ({reason[:120]})") from None
     return generator
+
+
+def with_sampling(generator: Generator, settings: GeneratorSettings) -> Generator:
+    """The same weights, sampled as `settings` say; it has the id of a generator that was trained with them."""
+    sampling = {name: _plain(value) for name, value in settings.sampling().items()}
+    card = generator.card
+    identity = _identity(card["training_key"], settings)
+    return Generator(generator.network, {**card, "id": identity, "settings": {**card["settings"], **sampling}})
+
+
+def _identity(training_key: str, settings: GeneratorSettings) -> str:
+    return f"{stable_hash(training_key, sorted(settings.sampling().items())):016x}"
 
 
 def _finished(directory: Path, settings: GeneratorSettings, key: str, identity: str) -> Generator:
