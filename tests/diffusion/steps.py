@@ -44,7 +44,9 @@ class Stepper:
     """Steps from one and the same network; SGD at rate 1 moves the weights by the gradient."""
 
     def __init__(self, build):
-        self.training = Training(PRIVATE.architecture((8, 8, 1), 2, (2, 3)), PRIVATE, None, 7, "", Nowhere())
+        self.training = Training.of_denoiser(
+            PRIVATE.architecture((8, 8, 1), 2, (2, 3)), PRIVATE, None, 7, "", Nowhere()
+        )
         self.network, draw = self.training.network, rng("start")
         self.start = [draw.normal(0, 0.15, w.shape).astype(np.float32) for w in self.network.get_weights()]
         optimiser = keras.optimizers.SGD(1.0)

@@ -10,7 +10,7 @@ from tfpdu.diffusion.preconditioning import Weighting
 from tfpdu.diffusion.private import PrivateSettings
 from tfpdu.diffusion.sampler import Sampler, sigma_schedule
 
-SAMPLING = ("sigma_min", "sigma_max", "rho", "steps", "sampler", "guidance", "sample_batch")
+SAMPLING = ("sigma_min", "sigma_max", "rho", "steps", "sampler", "guidance", "steering", "sample_batch")
 NEUTRAL = ("lineage", "min_rows", "floor", "checkpoint_images")
 
 
@@ -36,6 +36,8 @@ class GeneratorSettings:
         becomes of a row must not depend on others.
       sigma_min, sigma_max, rho, steps, sampler: of the sampler, see `sigma_schedule`.
       guidance: g of classifier-free guidance; 1 is the conditional model, see `tfpdu.diffusion.guidance`.
+      steering: s of gradient guidance towards attributes that the generator was not trained on; 0 is off, see
+        `tfpdu.diffusion.steering`. Without a classifier of such an attribute it has no effect.
       sample_batch: images sampled at a time; short batches are filled up to it, so that a sample does not depend on
         its companions.
       lineage: 'keep' (trained on the originals), 'public' (on rows outside the data set) or 'strict' (a deletion
@@ -72,6 +74,7 @@ class GeneratorSettings:
     steps: int = 18
     sampler: str = "heun"
     guidance: float = 1.0
+    steering: float = 2.0
     sample_batch: int = 64
     lineage: str = "keep"
     min_rows: int = 100
@@ -88,7 +91,7 @@ class GeneratorSettings:
             ema=self.ema, p_std=self.p_std, checkpoint_images=self.checkpoint_images, sample_batch=self.sample_batch
         )
         positive(min_rows=self.min_rows)
-        non_negative(min_cell=self.min_cell, guidance=self.guidance, warm_up=self.warm_up)
+        non_negative(min_cell=self.min_cell, guidance=self.guidance, steering=self.steering, warm_up=self.warm_up)
         in_range(0, 1, drop_each=self.drop_each, drop_all=self.drop_all, warm_up=self.warm_up, ema=self.ema)
         in_range(0, 1, floor=self.floor)
         in_range(-10, 10, p_mean=self.p_mean)
