@@ -33,6 +33,12 @@ def evaluations(generator):
     return np.concatenate([generator._evaluate(s * noise, s, labels, attributes) for s in (0.01, 0.5, 3.0)])
 
 
+def gradients(classifier):
+    """Of log p at several noise levels, float64[levels * 11, 8, 8, 1]; every third row asks for nothing."""
+    noise, codes = rng("z").normal(size=(11, 8, 8, 1)), np.arange(11) % 3 - 1
+    return np.concatenate([s * classifier.gradient(s * noise, s, codes) for s in (0.01, 0.5, 3.0)])
+
+
 class Nowhere:
     """A checkpoint that is not there."""
 

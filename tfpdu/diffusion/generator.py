@@ -134,7 +134,7 @@ class Generator:
             one steers to, or a scale that is negative or not finite.
         """
         steering = Steering(tuple(classifiers), self.settings.steering if scale is None else scale)
-        steering.check(self.shape, [spec.name for spec in self._trained_on])
+        steering.check(self.shape, ["label", *(spec.name for spec in self._trained_on)])
         other = copy.copy(self)
         other._steering = steering
         return other

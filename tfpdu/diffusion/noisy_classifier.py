@@ -45,7 +45,8 @@ class NoisyClassifierSettings:
     Attributes:
       images: training images seen in all, counted with repetition.
       widths, fold, embedding, precision: see `Architecture`; every level after the first halves the resolution.
-      p_mean, p_std: training noise levels follow ln sigma ~ N(p_mean, p_std^2), best the generator's.
+      p_mean, p_std: training noise levels follow ln sigma ~ N(p_mean, p_std^2). They lie above the generator's own,
+        since a sample's attributes are settled while its details are still noise.
       flip: mirror half of the images left to right; as the generator's.
       sample_batch: images judged at a time; short batches are filled up to it.
       batch, learning_rate, warm_up, ema, sigma_data, checkpoint_images: as in `GeneratorSettings`.
@@ -60,7 +61,7 @@ class NoisyClassifierSettings:
     learning_rate: float = 2e-3
     warm_up: float = 0.02
     ema: float = 0.05
-    p_mean: float = -1.2
+    p_mean: float = 0.0
     p_std: float = 1.2
     sigma_data: float = 0.5
     flip: bool = True
@@ -198,7 +199,7 @@ def fit_noisy_classifier(
     Args:
       records: auxiliary rows, never those of a generator or of an ensemble (see the module; the caller decides). Those
         on which the attribute is unknown are left out.
-      attribute: its name, or 'label' for the class.
+      attribute: its name.
       settings: see `NoisyClassifierSettings`.
       directory: gets `classifier.json` (the card), `ema.weights.h5` and, until training ends, `checkpoint.npz`.
       seed: of weights, batches and noise.

@@ -71,7 +71,7 @@ class Steering:
 
         Args:
           shape: (h, w, c) of the generator's images.
-          known: the attributes that it was trained on.
+          known: what it was trained on: 'label' and attributes.
         """
         seen = list(known)
         for classifier in self.classifiers:
@@ -83,7 +83,7 @@ class Steering:
                 )
             if name in known:
                 raise UserError(
-                    f"steering: the generator was trained on {name!r}; ask it for that without a classifier"
+                    f"steering: the generator was trained on {name!r} itself; expected another attribute's classifier"
                 )
             if name in seen:
                 raise UserError(f"steering: two classifiers of {name!r}")
