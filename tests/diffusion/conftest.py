@@ -45,7 +45,7 @@ TINY = GeneratorSettings(
 )
 
 TINY_CLASSIFIER = NoisyClassifierSettings(
-    images=4096, batch=32, widths=(8, 8), embedding=16, learning_rate=1e-2, sample_batch=8, checkpoint_images=1024
+    images=8192, batch=32, widths=(16, 32), embedding=16, learning_rate=5e-3, sample_batch=8, checkpoint_images=1024
 )
 
 

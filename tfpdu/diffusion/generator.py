@@ -19,7 +19,7 @@ from tfpdu.data.records import UNKNOWN, AttributeSpec, Records
 from tfpdu.diffusion.cards import CHECKPOINT, as_json, finish, load_checked, refuse_another, rows_hash
 from tfpdu.diffusion.compiled import compiled
 from tfpdu.diffusion.guidance import guided
-from tfpdu.diffusion.network import Architecture, build_network
+from tfpdu.diffusion.network import build_network
 from tfpdu.diffusion.noisy_classifier import NoisyClassifier
 from tfpdu.diffusion.poisson import PoissonBatches
 from tfpdu.diffusion.preconditioning import denoise
@@ -119,15 +119,14 @@ class Generator:
     def steered(self, classifiers: Sequence[NoisyClassifier], scale: float | None = None) -> "Generator":
         """This generator, to be asked also for attributes it was not trained on, see `tfpdu.diffusion.steering`.
 
-        Every classifier appends its attribute to `specs`, as a column whose values the samples are steered to. It
-        takes the place of an earlier steering.
+        Every classifier appends its attribute to `specs`; an earlier steering is replaced.
 
         Args:
           classifiers: noise-aware ones, each of another attribute.
           scale: s, 0 or more; None takes the settings' own.
 
         Returns:
-          Another `Generator`, with the same network and card and an id of its own.
+          Another `Generator` on the same network, with an id of its own.
 
         Raises:
           UserError: a classifier of images of another shape, of an attribute that the generator knows or that another
@@ -316,14 +315,10 @@ def load_generator(directory: str | Path) -> Generator:
     directory = Path(directory)
     card = read_json(directory / CARD)
     try:
-        settings = GeneratorSettings(**card["settings"])
+        shape, classes = tuple(card["image_shape"]), len(card["label_names"])
         cardinalities = tuple(len(values) for _, values in card["attributes"])
-        architecture: Architecture = settings.architecture(
-            tuple(card["image_shape"]), len(card["label_names"]), cardinalities
-        )
-        network = build_network(architecture)
-        generator = Generator(network, card)
-        expected = card["weights_sha256"]
+        network = build_network(GeneratorSettings(**card["settings"]).architecture(shape, classes, cardinalities))
+        generator, expected = Generator(network, card), card["weights_sha256"]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{directory / CARD}: not a generator's card ({error})") from None
     load_checked(network, directory, CARD, expected)
@@ -335,9 +330,8 @@ def _finished(directory: Path, settings: GeneratorSettings, key: str, identity: 
     card = read_json(directory / CARD)
     refuse_another(card, directory, "generator", ("training_key", key), settings.training())
     if card.get("id") != identity or card["settings"] != as_json(settings):
-        write_json(
-            directory / CARD, {**card, "id": identity, "lineage": settings.lineage, "settings": as_json(settings)}
-        )
+        changed = {"id": identity, "lineage": settings.lineage, "settings": as_json(settings)}
+        write_json(directory / CARD, {**card, **changed})
     _remove_state(directory)
     return load_generator(directory)
 

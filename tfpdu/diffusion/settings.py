@@ -36,8 +36,8 @@ class GeneratorSettings:
         becomes of a row must not depend on others.
       sigma_min, sigma_max, rho, steps, sampler: of the sampler, see `sigma_schedule`.
       guidance: g of classifier-free guidance; 1 is the conditional model, see `tfpdu.diffusion.guidance`.
-      steering: s of gradient guidance towards attributes that the generator was not trained on; 0 is off, see
-        `tfpdu.diffusion.steering`. Without a classifier of such an attribute it has no effect.
+      steering: s of gradient guidance towards attributes that the generator was not trained on, where it is given
+        classifiers of them; 0 is off, see `tfpdu.diffusion.steering`.
       sample_batch: images sampled at a time; short batches are filled up to it, so that a sample does not depend on
         its companions.
       lineage: 'keep' (trained on the originals), 'public' (on rows outside the data set) or 'strict' (a deletion
@@ -74,7 +74,7 @@ class GeneratorSettings:
     steps: int = 18
     sampler: str = "heun"
     guidance: float = 1.0
-    steering: float = 2.0
+    steering: float = 4.0
     sample_batch: int = 64
     lineage: str = "keep"
     min_rows: int = 100

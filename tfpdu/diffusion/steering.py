@@ -10,6 +10,13 @@ Convention: **s = 0 is the denoiser itself** and s = 1 the one that Bayes' rule 
 p(z) p(a | z)^s, which exaggerates the value and lowers diversity. D may itself be guided by class and known attributes.
 Marginals are set by which values are asked for, never by s.
 
+The settings' s = 4 was chosen on digits, on auxiliary rows alone: a generator that knows no attribute, a classifier of
+half of those rows, a judge of the other half. Of s = 0, 2, 3, 4, 5, 6 it is the largest at which samples asked for a
+value are nowhere farther from real rows of that value, by kernel distance in pixels, than samples that are not steered.
+The judge saw the value in 0.85 to 0.91 of them, against 0.43 to 0.57 unsteered; on real rows it recalls 0.81 to 0.96.
+Classifiers of few rows are timid, and s makes up for that. Large s needs small steps: with 8 of them instead of 18,
+samples miss the value again.
+
 References: Dhariwal & Nichol (2021), "Diffusion models beat GANs on image synthesis", section 4; Ho & Salimans (2022),
 "Classifier-free diffusion guidance", eq. 5; Song et al. (2021), "Score-based generative modeling", section 5.
 """
