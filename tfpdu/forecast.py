@@ -110,7 +110,7 @@ def _generator_rates(drawn: Records, settings: Settings) -> tuple[float, float]:
     architecture = few.architecture(drawn.images.shape[1:], drawn.classes, tuple(s.cardinality for s in drawn.specs))
     with tempfile.TemporaryDirectory() as directory:
         batches = training_batches(drawn, few, settings.seed)
-        training = Training(architecture, few, batches, settings.seed, "", Path(directory) / "none.npz")
+        training = Training.of_denoiser(architecture, few, batches, settings.seed, "", Path(directory) / "none.npz")
         rate = training.images_per_second()
         generator = fit_generator(drawn, few, directory, settings.seed)
     size = min(few.sample_batch, len(drawn))

@@ -185,16 +185,11 @@ def fit_judge(material: Material, settings: Settings, directory: Path) -> Judge:
     wanted = set(settings.prior.variables) & set(names)
     predicts: dict[int, Predict] = {}
     for name in sorted(wanted):
-        codes = auxiliary.column(name)
-        known = auxiliary.take(codes != UNKNOWN)
-        if not len(known):
+        table = auxiliary.labelled_by(name)
+        if not len(table):
             raise UserError(f"config.pools.auxiliary: no row with a known {name!r} for the judge to learn from")
-        table = dataclasses.replace(
-            known, labels=codes[codes != UNKNOWN].astype(np.int32), label_names=auxiliary.spec(name).values
-        )
         # Each value weighs the same: where one is rare, a plain classifier would hardly ever see it in a sample.
-        counts = np.bincount(table.labels, minlength=table.classes)
-        weights = (len(table) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[table.labels]
+        weights = table.class_weights()[table.labels]
         classifier = fit_classifier(directory / name, table, settings.judge, settings, weights)
         predicts[names.index(name)] = classifier.probabilities
 

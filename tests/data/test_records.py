@@ -91,3 +91,25 @@ def test_label_is_a_variable_like_the_attributes(make_records):
     assert records.spec("label").values == ("a", "b", "c")
     assert records.column("label").dtype == np.int64
     assert set(records.column("colour")) == {UNKNOWN, 0, 1}
+
+
+def test_labelled_by_an_attribute_keeps_the_rows_on_which_it_is_known(make_records):
+    records = make_records(6)
+    codes = np.array([0, 1, UNKNOWN, 0, 1, UNKNOWN], np.int8)
+    attributes = records.attributes.copy()
+    attributes[:, 0] = codes
+    records = dataclasses.replace(records, attributes=attributes)
+    table = records.labelled_by(records.specs[0].name)
+    np.testing.assert_array_equal(table.labels, [0, 1, 0, 1])
+    assert table.label_names == records.specs[0].values
+    assert table.ids.tolist() == records.ids[[0, 1, 3, 4]].tolist()
+
+
+def test_class_weights_let_every_class_that_occurs_weigh_the_same(make_records):
+    records = dataclasses.replace(
+        make_records(8), labels=np.array([0, 0, 0, 0, 0, 0, 2, 2], np.int32), label_names=("a", "b", "c")
+    )
+    of_rows = records.class_weights()[records.labels]
+    assert of_rows.sum() == pytest.approx(8)
+    assert of_rows[:6].sum() == pytest.approx(of_rows[6:].sum())
+    assert np.isfinite(records.class_weights()).all()

@@ -1,11 +1,13 @@
 """A small data set whose classes and attributes a tiny network can learn, and a generator trained on it briefly."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from tfpdu.common.seeds import rng
 from tfpdu.data.records import AttributeSpec, Records
-from tfpdu.diffusion import GeneratorSettings, fit_generator
+from tfpdu.diffusion import GeneratorSettings, NoisyClassifierSettings, fit_generator, fit_noisy_classifier
 
 SPECS = (AttributeSpec("tone", ("dark", "bright")), AttributeSpec("side", ("left", "right", "none")))
 
@@ -42,6 +44,17 @@ TINY = GeneratorSettings(
     learning_rate=5e-3,
 )
 
+TINY_CLASSIFIER = NoisyClassifierSettings(
+    images=8192, batch=32, widths=(16, 32), embedding=16, learning_rate=5e-3, sample_batch=8, checkpoint_images=1024
+)
+
+
+def renamed_records(n=96, seed=1):
+    """Other rows than `toy_records()`, whose attributes have names that its generator does not know."""
+    records = toy_records(n, seed)
+    specs = (AttributeSpec("light", SPECS[0].values), AttributeSpec("bar", SPECS[1].values))
+    return dataclasses.replace(records, ids=np.char.add("other-", records.ids), specs=specs)
+
 
 @pytest.fixture(scope="session")
 def records():
@@ -53,3 +66,13 @@ def trained(records, tmp_path_factory):
     """(generator, its directory), trained without interruption."""
     directory = tmp_path_factory.mktemp("generator") / "whole"
     return fit_generator(records, TINY, directory, seed=7), directory
+
+
+@pytest.fixture(scope="session")
+def classifiers(tmp_path_factory):
+    """{attribute: (noise-aware classifier, its directory)} of `renamed_records`."""
+    top, rows = tmp_path_factory.mktemp("classifiers"), renamed_records()
+    return {
+        name: (fit_noisy_classifier(rows, name, TINY_CLASSIFIER, top / name, seed=5), top / name)
+        for name in ("light", "bar")
+    }

@@ -33,6 +33,12 @@ def evaluations(generator):
     return np.concatenate([generator._evaluate(s * noise, s, labels, attributes) for s in (0.01, 0.5, 3.0)])
 
 
+def gradients(classifier):
+    """Of log p at several noise levels, float64[levels * 11, 8, 8, 1]; every third row asks for nothing."""
+    noise, codes = rng("z").normal(size=(11, 8, 8, 1)), np.arange(11) % 3 - 1
+    return np.concatenate([s * classifier.gradient(s * noise, s, codes) for s in (0.01, 0.5, 3.0)])
+
+
 class Nowhere:
     """A checkpoint that is not there."""
 
@@ -44,7 +50,9 @@ class Stepper:
     """Steps from one and the same network; SGD at rate 1 moves the weights by the gradient."""
 
     def __init__(self, build):
-        self.training = Training(PRIVATE.architecture((8, 8, 1), 2, (2, 3)), PRIVATE, None, 7, "", Nowhere())
+        self.training = Training.of_denoiser(
+            PRIVATE.architecture((8, 8, 1), 2, (2, 3)), PRIVATE, None, 7, "", Nowhere()
+        )
         self.network, draw = self.training.network, rng("start")
         self.start = [draw.normal(0, 0.15, w.shape).astype(np.float32) for w in self.network.get_weights()]
         optimiser = keras.optimizers.SGD(1.0)

@@ -19,11 +19,12 @@ from tests.diffusion.steps import (
     SMALL,
     Stepper,
     evaluations,
+    gradients,
     privacy,
     private_batch,
 )
 from tfpdu.common import UserError
-from tfpdu.diffusion import fit_generator, load_generator
+from tfpdu.diffusion import fit_generator, load_generator, load_noisy_classifier
 from tfpdu.diffusion.batches import Batches
 from tfpdu.diffusion.compiled import training_step
 from tfpdu.diffusion.private_step import private_step
@@ -42,10 +43,11 @@ def test_only_the_compiled_steps_know_a_backend(path):
 
 
 @pytest.fixture(scope="module")
-def jax(trained, tmp_path_factory):
+def jax(trained, classifiers, tmp_path_factory):
     """(folder, what a process with JAX and without TensorFlow found), see `under_jax`."""
     folder = tmp_path_factory.mktemp("backends")
     (folder / "tensorflow").symlink_to(trained[1])
+    (folder / "light").symlink_to(classifiers["light"][1])
     # Quick to compile, slow to run: what these networks are too small to notice.
     flags = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
@@ -82,6 +84,20 @@ def test_weights_made_under_jax_give_the_same_under_tensorflow(jax):
     assert 0 < made.card["loss"] < 2
     np.testing.assert_allclose(evaluations(made), jax[1]["made"], atol=1e-4)
     assert np.abs(jax[1]["made"]).max() > 0.1
+
+
+def test_classifiers_steer_alike_under_both(jax, trained, classifiers):
+    light = classifiers["light"][0]
+    assert np.abs(gradients(light)).max() > 0.01
+    np.testing.assert_allclose(jax[1]["given_gradients"], gradients(light), atol=1e-4)
+    made = load_noisy_classifier(jax[0] / "bar")
+    assert 0 < made.card["loss"] < 1.2
+    assert np.abs(jax[1]["made_gradients"]).max() > 0.01
+    np.testing.assert_allclose(gradients(made), jax[1]["made_gradients"], atol=1e-4)
+    asked = np.column_stack([ATTRIBUTES, LABELS])
+    differences = jax[1]["steered"].astype(int) - trained[0].steered([light], 1.0).sample(LABELS, asked, KEYS)
+    assert np.abs(differences).max() <= 1
+    assert jax[1]["gradients_see_weights"]
 
 
 def test_a_step_has_the_same_gradient_under_both(jax):

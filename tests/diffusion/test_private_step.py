@@ -124,7 +124,9 @@ def test_private_training_on_digits_learns(tmp_path):
     train, held_out = digits(slice(0, 1500)), digits(slice(1500, 1797))
     batches = training_batches(train, settings, 0)
     assert batches.privacy.epsilon <= 8
-    training = Training(settings.architecture((8, 8, 1), 10, (2,)), settings, batches, 0, "", tmp_path / "state.npz")
+    training = Training.of_denoiser(
+        settings.architecture((8, 8, 1), 10, (2,)), settings, batches, 0, "", tmp_path / "state.npz"
+    )
     batch = Batches(held_out, dataclasses.replace(settings, batch=2000), 1).at(0)
 
     def loss():

@@ -2,11 +2,13 @@
 
     python -m tests.diffusion.under_jax FOLDER
 
-FOLDER/tensorflow holds a generator made under TensorFlow. It writes FOLDER/jax (a generator) and FOLDER/said.npz.
+FOLDER/tensorflow holds a generator and FOLDER/light a noise-aware classifier, made under TensorFlow. It writes
+FOLDER/jax (a generator), FOLDER/bar (a classifier) and FOLDER/said.npz.
 """
 
 # ruff: noqa: E402 (the hook comes before all imports)
 
+import dataclasses
 import sys
 import warnings
 from pathlib import Path
@@ -28,10 +30,21 @@ sys.meta_path.insert(0, NoTensorFlow())
 import keras
 import numpy as np
 
-from tests.diffusion.conftest import toy_records
-from tests.diffusion.steps import ATTRIBUTES, KEYS, LABELS, PRIVATE, SMALL, Stepper, evaluations, privacy, private_batch
+from tests.diffusion.conftest import TINY_CLASSIFIER, renamed_records, toy_records
+from tests.diffusion.steps import (
+    ATTRIBUTES,
+    KEYS,
+    LABELS,
+    PRIVATE,
+    SMALL,
+    Stepper,
+    evaluations,
+    gradients,
+    privacy,
+    private_batch,
+)
 from tfpdu.common.files import weights_hash
-from tfpdu.diffusion import fit_generator, load_generator
+from tfpdu.diffusion import fit_generator, fit_noisy_classifier, load_generator, load_noisy_classifier
 from tfpdu.diffusion.batches import Batches
 from tfpdu.diffusion.compiled import training_step
 from tfpdu.diffusion.poisson import PoissonBatches
@@ -75,6 +88,15 @@ def main(folder):
     said["companions_do_not_matter"] = np.array_equal(
         given.sample(LABELS[3:5], ATTRIBUTES[3:5], KEYS[3:5]), images[3:5]
     )
+
+    light = load_noisy_classifier(folder / "light")
+    few = dataclasses.replace(TINY_CLASSIFIER, images=512)
+    made = fit_noisy_classifier(renamed_records(), "bar", few, folder / "bar", seed=5)
+    said["given_gradients"], said["made_gradients"] = gradients(light), gradients(made)
+    said["steered"] = given.steered([light], 1.0).sample(LABELS, np.column_stack([ATTRIBUTES, LABELS]), KEYS)
+    light.network.set_weights([weight * 0 for weight in light.network.get_weights()])
+    said["gradients_see_weights"] = not gradients(light).any()
+
     weights = given.network.get_weights()
     given.network.set_weights([weight * 0 for weight in weights])  # compiled code must see new weights
     said["weights_are_seen"] = not np.array_equal(given.sample(LABELS, ATTRIBUTES, KEYS), images)

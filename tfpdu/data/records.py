@@ -97,6 +97,20 @@ class Records:
         taken: dict[str, Any] = {field: None if c is None else c[rows] for field, c in columns.items()}
         return dataclasses.replace(self, **taken)
 
+    def labelled_by(self, name: str) -> "Records":
+        """The rows on which an attribute is known, with its values in place of the classes; attributes stay."""
+        codes, spec = self.column(name), self.spec(name)
+        known = codes != UNKNOWN
+        return dataclasses.replace(self.take(known), labels=codes[known].astype(np.int32), label_names=spec.values)
+
+    def class_weights(self) -> np.ndarray:
+        """One weight a class, float64[classes], by which rows of every class that occurs weigh the same in sum.
+
+        The mean weight of a row is 1; a class without rows has some finite weight.
+        """
+        counts = np.bincount(self.labels, minlength=self.classes)
+        return len(self) / (max(1, np.count_nonzero(counts)) * np.maximum(counts, 1))
+
     def rows_of(self, ids: Sequence[str]) -> np.ndarray:
         """Row numbers of the ids, int64[m]; an unknown id raises."""
         where = {row_id: row for row, row_id in enumerate(self.ids.tolist())}

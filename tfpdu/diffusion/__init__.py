@@ -18,6 +18,12 @@ from tfpdu.diffusion.memorization import (
 from tfpdu.diffusion.memory import measure_memory
 from tfpdu.diffusion.neighbours import Neighbours, nearest_distances
 from tfpdu.diffusion.network import Architecture, build_network
+from tfpdu.diffusion.noisy_classifier import (
+    NoisyClassifier,
+    NoisyClassifierSettings,
+    fit_noisy_classifier,
+    load_noisy_classifier,
+)
 from tfpdu.diffusion.preconditioning import Weighting, denoise, denoising_loss, loss_weight, preconditioning
 from tfpdu.diffusion.pretrained import load_pretrained
 from tfpdu.diffusion.private import Privacy, PrivateSettings, epsilon_spent, noise_multiplier, privacy_statement
@@ -30,6 +36,7 @@ from tfpdu.diffusion.quality import (
 )
 from tfpdu.diffusion.sampler import Sampler, integrate, keyed_noise, sigma_schedule
 from tfpdu.diffusion.settings import GeneratorSettings
+from tfpdu.diffusion.steering import Steering, steer
 
 __all__ = [
     "PIXELS",
@@ -44,10 +51,13 @@ __all__ = [
     "GeneratorSettings",
     "NeighbourShare",
     "Neighbours",
+    "NoisyClassifier",
+    "NoisyClassifierSettings",
     "Privacy",
     "PrivateSettings",
     "Reproduced",
     "Sampler",
+    "Steering",
     "Weighting",
     "build_network",
     "classification_accuracy_score",
@@ -59,6 +69,7 @@ __all__ = [
     "epsilon_spent",
     "extractor_of",
     "fit_generator",
+    "fit_noisy_classifier",
     "generator_membership",
     "guided",
     "integrate",
@@ -66,6 +77,7 @@ __all__ = [
     "kernel_distance",
     "keyed_noise",
     "load_generator",
+    "load_noisy_classifier",
     "load_pretrained",
     "loss_weight",
     "make_canaries",
@@ -82,6 +94,7 @@ __all__ = [
     "reproduced",
     "require_quality",
     "sigma_schedule",
+    "steer",
     "synthetic_twin",
     "without_copies",
 ]

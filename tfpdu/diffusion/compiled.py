@@ -1,4 +1,4 @@
-"""The one place that knows which backend Keras runs on: compiled functions and the training step.
+"""The one place that knows which backend Keras runs on: compiled functions, gradients and the training step.
 
 The private step, `tfpdu.diffusion.private_step`, is built from the same parts.
 """
@@ -43,6 +43,22 @@ def compiled(function: Callable[..., Any], *models: keras.Model) -> Callable[...
     return function
 
 
+def gradient_of(function: Callable[..., Any], *models: keras.Model) -> Callable[..., Any]:
+    """The compiled gradient of a function of tensors with respect to its first argument.
+
+    Args:
+      function: (x float[b, ...], *tensors) -> float[b], where entry i depends on x[i] alone.
+      *models: those it calls, see `compiled`.
+
+    Returns:
+      (x, *tensors) -> the gradient of entry i with respect to x[i], of the shape of x.
+
+    Raises:
+      UserError: Keras runs on a backend whose gradients are not wired here.
+    """
+    return compiled(wired(tensorflow=_tensorflow_gradient, jax=_jax_gradient)(function), *models)
+
+
 def training_step(
     network: keras.Model,
     optimiser: keras.optimizers.Optimizer,
@@ -70,7 +86,9 @@ def wired(**steps: Callable[..., Any]) -> Callable[..., Any]:
     """The step for the backend in use; raises `UserError` where there is none."""
     backend = keras.backend.backend()
     if backend not in steps:
-        raise UserError(f"KERAS_BACKEND={backend}: the generator samples there, but trains on {' or '.join(steps)}")
+        raise UserError(
+            f"KERAS_BACKEND={backend}: the generator samples there, but trains and is steered on {' or '.join(steps)}"
+        )
     return steps[backend]
 
 
@@ -114,6 +132,23 @@ class JaxState:
         weights, moments = self._optimiser.stateless_apply(moments, list(gradients), weights)
         moved = [average + (1 - beta) * (weight - average) for average, weight in zip(averages, weights, strict=True)]
         return [list(weights), list(moments), moved]
+
+
+def _tensorflow_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
+    import tensorflow as tf
+
+    def gradient(x: Any, *tensors: Any) -> Any:
+        total = tf.reduce_sum(function(x, *tensors))
+        tree = tf.AggregationMethod.EXPERIMENTAL_TREE  # for the same reason as in a step of training
+        return tf.gradients(total, x, aggregation_method=tree)[0]
+
+    return gradient
+
+
+def _jax_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
+    import jax
+
+    return jax.grad(lambda x, *tensors: ops.sum(function(x, *tensors)))
 
 
 def _tensorflow_step(

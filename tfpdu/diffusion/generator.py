@@ -1,8 +1,8 @@
 """The generator: train it, load it, ask it for images of given classes and attributes."""
 
+import copy
 import dataclasses
 import secrets
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,22 +11,25 @@ import keras
 import numpy as np
 
 from tfpdu.common import Progress, UserError
-from tfpdu.common.files import array_hash, file_hash, read_json, save_weights, write_json, write_text
+from tfpdu.common.files import read_json, write_json, write_text
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.seeds import stable_hash
 from tfpdu.common.validation import did_you_mean, non_negative, positive
 from tfpdu.data.records import UNKNOWN, AttributeSpec, Records
+from tfpdu.diffusion.cards import CHECKPOINT, as_json, finish, load_checked, refuse_another, rows_hash
 from tfpdu.diffusion.compiled import compiled
 from tfpdu.diffusion.guidance import guided
-from tfpdu.diffusion.network import Architecture, build_network
+from tfpdu.diffusion.network import build_network
+from tfpdu.diffusion.noisy_classifier import NoisyClassifier
 from tfpdu.diffusion.poisson import PoissonBatches
 from tfpdu.diffusion.preconditioning import denoise
 from tfpdu.diffusion.private import Privacy
 from tfpdu.diffusion.sampler import Sampler, integrate, keyed_noise, sigma_schedule
 from tfpdu.diffusion.settings import GeneratorSettings
+from tfpdu.diffusion.steering import Steering
 from tfpdu.diffusion.training import Training, training_batches
 
-CARD, WEIGHTS, CHECKPOINT = "generator.json", "ema.weights.h5", "checkpoint.npz"
+CARD = "generator.json"
 NOISE_KEY = "noise.key"  # of private training; it is there only while training is unfinished
 
 
@@ -38,7 +41,8 @@ class Generator:
     Attributes:
       card: what is known of it: id, data, images seen, seconds, loss, settings, merged cells.
       settings: of training and sampling.
-      specs: the attributes it can be asked for, in the order of the columns.
+      specs: the attributes it can be asked for, in the order of the columns: those it was trained on, then those that
+        it is steered to.
       label_names: the classes it can be asked for.
       row_ids: strings: the ids of its training rows.
       network: the Keras model F with the averaged weights.
@@ -47,7 +51,8 @@ class Generator:
     def __init__(self, network: keras.Model, card: dict[str, Any]):
         self.network, self.card = network, card
         self.settings = GeneratorSettings(**card["settings"])
-        self.specs = tuple(AttributeSpec(name, tuple(values)) for name, values in card["attributes"])
+        self._trained_on = tuple(AttributeSpec(name, tuple(values)) for name, values in card["attributes"])
+        self._steering = Steering((), 0.0)
         self.label_names = tuple(card["label_names"])
         self.row_ids = tuple(card["row_ids"])
         self.shape = tuple(card["image_shape"])
@@ -61,8 +66,16 @@ class Generator:
 
     @property
     def id(self) -> str:
-        """16 hex digits: a hash of training rows, settings and seed; private weights depend on a secret as well."""
-        return str(self.card["id"])
+        """16 hex digits: a hash of training rows, settings and seed; private weights depend on a secret as well.
+
+        A steered generator's is a hash of that, of the classifiers and of the scale.
+        """
+        return str(self.card["id"]) if not self._steering.classifiers else self._steering.id_of(self.card["id"])
+
+    @property
+    def specs(self) -> tuple[AttributeSpec, ...]:
+        """See the class."""
+        return self._trained_on + self._steering.specs
 
     @property
     def privacy(self) -> Privacy | None:
@@ -103,13 +116,35 @@ class Generator:
                 progress.advance(len(images[part]))
         return images
 
+    def steered(self, classifiers: Sequence[NoisyClassifier], scale: float | None = None) -> "Generator":
+        """This generator, to be asked also for attributes it was not trained on, see `tfpdu.diffusion.steering`.
+
+        Every classifier appends its attribute to `specs`; an earlier steering is replaced.
+
+        Args:
+          classifiers: noise-aware ones, each of another attribute.
+          scale: s, 0 or more; None takes the settings' own.
+
+        Returns:
+          Another `Generator` on the same network, with an id of its own.
+
+        Raises:
+          UserError: a classifier of images of another shape, of an attribute that the generator knows or that another
+            one steers to, or a scale that is negative or not finite.
+        """
+        steering = Steering(tuple(classifiers), self.settings.steering if scale is None else scale)
+        steering.check(self.shape, ["label", *(spec.name for spec in self._trained_on)])
+        other = copy.copy(self)
+        other._steering = steering
+        return other
+
     def for_specs(
         self, specs: Sequence[AttributeSpec]
     ) -> Callable[[np.ndarray, np.ndarray, Sequence[str]], np.ndarray]:
         """A `sample` whose attribute columns are those of `specs`; attributes that only the generator has stay open.
 
         Raises:
-          UserError: an attribute the generator was not trained on, or one with other values.
+          UserError: an attribute that the generator was not trained on and is not steered to, or one with other values.
         """
         columns = self._columns(specs)
 
@@ -120,6 +155,8 @@ class Generator:
 
     def denoise(self, z: np.ndarray, sigma: float, records: Records) -> np.ndarray:
         """D(z; sigma, c), the estimate of the clean images behind noisy ones, each conditioned as it was in training.
+
+        Steering takes no part: it is no condition of the training.
 
         Args:
           z: float[n, h, w, c], images in [-1, 1] plus sigma times standard normal noise.
@@ -143,7 +180,8 @@ class Generator:
             safe_point()
             part = slice(start, start + size)
             filled = self._filled(labels[part], attributes[part], z[part])
-            clean[part] = self._evaluate(filled[2], sigma, *filled[:2])[: len(z[part])]
+            own, _ = self._apart(filled[1])
+            clean[part] = self._evaluate(filled[2], sigma, filled[0], own)[: len(z[part])]
         return clean
 
     def _columns(self, specs: Sequence[AttributeSpec]) -> list[int]:
@@ -151,8 +189,8 @@ class Generator:
         for spec in specs:
             if spec.name not in known:
                 raise UserError(
-                    f"generator: it was not trained on attribute {spec.name!r}{did_you_mean(spec.name, known)}; "
-                    f"it knows: {', '.join(known) or 'no attributes'}"
+                    f"generator: it was not trained on attribute {spec.name!r}{did_you_mean(spec.name, known)}; it "
+                    f"knows: {', '.join(known) or 'no attributes'}; another one needs a classifier that steers to it"
                 )
             if spec not in self.specs:
                 raise UserError(f"generator: attribute {spec.name!r} has other values than it was trained on")
@@ -183,9 +221,14 @@ class Generator:
             again[:m] = keyed_noise(keys, self.shape, self.card["seed"], "churn", step)
             return again
 
-        denoise = guided(self._evaluate, labels, attributes, scale)
+        own, sought = self._apart(attributes)
+        denoise = self._steering.applied(guided(self._evaluate, labels, own, scale), sought)
         clean = integrate(denoise, noise, sigmas, Sampler(s.sampler), s.stochastic(), fresh)
         return np.rint(np.clip((clean[:m] + 1) * 127.5, 0, 255)).astype(np.uint8)
+
+    def _apart(self, attributes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The columns that the network was trained on, and those that it is steered to."""
+        return attributes[:, : len(self._trained_on)], attributes[:, len(self._trained_on) :]
 
     def _evaluate(self, z: np.ndarray, sigma: float, labels: np.ndarray, attributes: np.ndarray) -> np.ndarray:
         level = np.full(len(z), sigma, np.float32)
@@ -214,9 +257,10 @@ class Generator:
     def _as_trained(self, labels: np.ndarray, attributes: np.ndarray) -> np.ndarray:
         """Asks for a cell that was too small to condition on by its class alone, as it was shown in training."""
         attributes = attributes.copy()
+        own, _ = self._apart(attributes)
         for cell in self.card["merged_cells"]:
-            inside = (labels == cell["label"]) & np.all(attributes == cell["attributes"], axis=1)
-            attributes[inside] = UNKNOWN
+            inside = (labels == cell["label"]) & np.all(own == cell["attributes"], axis=1)
+            own[inside] = UNKNOWN  # a view
         return attributes
 
 
@@ -244,42 +288,28 @@ def fit_generator(records: Records, settings: GeneratorSettings, directory: str 
         )
     cardinalities = tuple(spec.cardinality for spec in records.specs)
     architecture = settings.architecture(records.images.shape[1:], records.classes, cardinalities)
-    rows = array_hash(records.images, records.labels, records.attributes, records.ids)
-    key = f"{stable_hash(rows, sorted(settings.training().items()), seed):016x}"
+    key = f"{stable_hash(rows_hash(records), sorted(settings.training().items()), seed):016x}"
     identity = _identity(key, settings)
     if (directory / CARD).exists():
         return _finished(directory, settings, key, identity)
 
     batches = training_batches(records, settings, seed, _secret(directory) if settings.private.epsilon else "")
-    training = Training(architecture, settings, batches, seed, key, directory / CHECKPOINT)
+    training = Training.of_denoiser(architecture, settings, batches, seed, key, directory / CHECKPOINT)
     training.run()
-    network = training.finish()
-    seen = training.step * settings.batch
-    save_weights(network, directory / WEIGHTS)
     card = {
         "id": identity,
         "training_key": key,
         "lineage": settings.lineage,
-        "rows": len(records),
-        "rows_hash": rows,
-        "images_seen": seen,
-        "seconds": round(training.seconds, 3),
-        "images_per_second": round(seen / max(training.seconds, 1e-9), 2),
-        "loss": training.loss,
-        "parameters": network.count_params(),
-        "seed": seed,
-        "image_shape": list(records.images.shape[1:]),
+        **finish(training, records, seed, directory),
         "label_names": list(records.label_names),
         "attributes": [[spec.name, list(spec.values)] for spec in records.specs],
         "merged_cells": batches.merged_cells,
         "private": dataclasses.asdict(batches.privacy) if isinstance(batches, PoissonBatches) else None,
         "settings": dataclasses.asdict(settings),
-        "weights_sha256": file_hash(directory / WEIGHTS),
-        "row_ids": records.ids.tolist(),
     }
     write_json(directory / CARD, card)
     _remove_state(directory)
-    return Generator(network, card)
+    return Generator(training.network, card)
 
 
 def load_generator(directory: str | Path) -> Generator:
@@ -291,37 +321,23 @@ def load_generator(directory: str | Path) -> Generator:
     directory = Path(directory)
     card = read_json(directory / CARD)
     try:
-        settings = GeneratorSettings(**card["settings"])
+        shape, classes = tuple(card["image_shape"]), len(card["label_names"])
         cardinalities = tuple(len(values) for _, values in card["attributes"])
-        architecture: Architecture = settings.architecture(
-            tuple(card["image_shape"]), len(card["label_names"]), cardinalities
-        )
-        network = build_network(architecture)
-        generator = Generator(network, card)
-        expected = card["weights_sha256"]
+        network = build_network(GeneratorSettings(**card["settings"]).architecture(shape, classes, cardinalities))
+        generator, expected = Generator(network, card), card["weights_sha256"]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{directory / CARD}: not a generator's card ({error})") from None
-    path = directory / WEIGHTS
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    if file_hash(path) != expected:
-        raise UserError(f"{path}: damaged, or not the weights that {CARD} describes (their SHA-256 differs)")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Keras explains a mismatch by old versions before it raises
-            network.load_weights(path)
-    except Exception as error:  # h5py and Keras raise many kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{path}: weights of another architecture than {CARD} describes ({reason[:120]})") from None
+    load_checked(network, directory, CARD, expected)
     return generator
 
 
 def with_sampling(generator: Generator, settings: GeneratorSettings) -> Generator:
     """The same weights, sampled as `settings` say; it has the id of a generator that was trained with them."""
-    sampling = {name: _plain(value) for name, value in settings.sampling().items()}
     card = generator.card
     identity = _identity(card["training_key"], settings)
-    return Generator(generator.network, {**card, "id": identity, "settings": {**card["settings"], **sampling}})
+    return Generator(
+        generator.network, {**card, "id": identity, "settings": {**card["settings"], **settings.sampling()}}
+    )
 
 
 def _identity(training_key: str, settings: GeneratorSettings) -> str:
@@ -331,15 +347,10 @@ def _identity(training_key: str, settings: GeneratorSettings) -> str:
 def _finished(directory: Path, settings: GeneratorSettings, key: str, identity: str) -> Generator:
     """The generator in a directory that has a card; one that differs only in how it samples gets a new card."""
     card = read_json(directory / CARD)
-    if not isinstance(card, dict) or card.get("training_key") != key:
-        raise UserError(
-            f"{directory}: holds another generator (other rows, settings or seed{_difference(card, settings)}); "
-            "choose another directory or remove it"
-        )
-    if card.get("id") != identity or card["settings"] != _as_json(settings):
-        write_json(
-            directory / CARD, {**card, "id": identity, "lineage": settings.lineage, "settings": _as_json(settings)}
-        )
+    refuse_another(card, directory, "generator", ("training_key", key), settings.training())
+    if card.get("id") != identity or card["settings"] != as_json(settings):
+        changed = {"id": identity, "lineage": settings.lineage, "settings": as_json(settings)}
+        write_json(directory / CARD, {**card, **changed})
     _remove_state(directory)
     return load_generator(directory)
 
@@ -357,17 +368,3 @@ def _remove_state(directory: Path) -> None:
     """Removes what only an unfinished training needs."""
     for name in (CHECKPOINT, NOISE_KEY):
         (directory / name).unlink(missing_ok=True)
-
-
-def _difference(card: Any, settings: GeneratorSettings) -> str:
-    old = card.get("settings", {}) if isinstance(card, dict) else {}
-    names = [name for name, value in settings.training().items() if name in old and old[name] != _plain(value)]
-    return f": {names[0]} was {old[names[0]]}, now {_plain(settings.training()[names[0]])}" if names else ""
-
-
-def _as_json(settings: GeneratorSettings) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in dataclasses.asdict(settings).items()}
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

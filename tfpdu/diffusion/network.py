@@ -78,7 +78,22 @@ def build_network(architecture: Architecture, seed: int = 0) -> keras.Model:
       A functional Keras model with inputs [float[b, h, w, c], float[b], int[b], int[b, j]] and output
       float[b, h, w, c]. The output is exactly 0 before training, since the last convolution starts at zero.
     """
-    return _Builder(architecture, seed).build()
+    return _Builder(architecture, seed).denoiser()
+
+
+def build_classifier(architecture: Architecture, values: int, seed: int = 0) -> keras.Model:
+    """Builds a noise-aware classifier from the denoiser's way down, with a linear layer on all that arrives below.
+
+    Args:
+      architecture: shapes and options; its classes and attributes are not used.
+      values: the number of values to tell apart.
+      seed: of the initial weights; equal seeds give equal weights.
+
+    Returns:
+      A functional Keras model with inputs [c_in * z: float[b, h, w, c], c_noise: float[b]] and output float[b, values].
+      The output is exactly 0 before training.
+    """
+    return _Builder(architecture, seed).classifier(values)
 
 
 class _Builder:
@@ -88,25 +103,17 @@ class _Builder:
         self.a, self.seed = architecture, seed
         self.dtype = architecture.precision  # a name of a Keras dtype policy
 
-    def build(self) -> keras.Model:
+    def denoiser(self) -> keras.Model:
+        """F, see `build_network`."""
         a = self.a
         image = keras.Input(a.image_shape, dtype="float32", name="image")
         c_noise = keras.Input((), dtype="float32", name="c_noise")
         labels = keras.Input((), dtype="int32", name="labels")
         attributes = keras.Input((len(a.cardinalities),), dtype="int32", name="attributes")
-        self.vector = self._embed(c_noise, labels, attributes)
+        self.vector = self._embed(c_noise, [labels, attributes])
 
         folded = Fold(a.fold, dtype=self.dtype, name="fold")(image)  # (b, h / fold, w / fold, c * fold^2)
-        x = self._conv(a.widths[0], "first")(folded)
-        skips = []
-        for level, width in enumerate(a.widths):
-            if level:
-                x = keras.layers.AveragePooling2D(2, dtype=self.dtype, name=f"down{level}")(x)
-            for block in range(a.blocks):
-                x = self._block(x, width, f"down{level}_{block}")
-                skips.append(x)
-        if a.attention:
-            x = self._attention(x, "attention")
+        x, skips = self._down(folded)
         x = self._block(x, a.widths[-1], "middle")
         for level, width in reversed(list(enumerate(a.widths))):
             for block in range(a.blocks):
@@ -125,21 +132,44 @@ class _Builder:
         x = Unfold(a.fold, dtype=self.dtype, name="unfold")(x)  # (b, h, w, c)
         return keras.Model([image, c_noise, labels, attributes], x, name="denoiser")
 
-    def _embed(self, c_noise: Any, labels: Any, attributes: Any) -> Any:
-        """One vector (b, embedding) of the noise level and of all that is known about the image."""
+    def classifier(self, values: int) -> keras.Model:
+        """See `build_classifier`."""
+        image = keras.Input(self.a.image_shape, dtype="float32", name="image")
+        c_noise = keras.Input((), dtype="float32", name="c_noise")
+        self.vector = self._embed(c_noise)
+        x, _ = self._down(Fold(self.a.fold, dtype=self.dtype, name="fold")(image))
+        x = keras.layers.Activation("silu", dtype=self.dtype, name="last_silu")(self._norm(x, "last_norm"))
+        x = keras.layers.Flatten(dtype=self.dtype, name="flat")(x)
+        return keras.Model([image, c_noise], self._dense(values, "logits", zero=True)(x), name="noisy_classifier")
+
+    def _down(self, x: Any) -> tuple[Any, list[Any]]:
+        """The way down: folded pixels (b, h, w, c) -> (b, lowest h, lowest w, widths[-1]), and all blocks' outputs."""
+        x = self._conv(self.a.widths[0], "first")(x)
+        skips = []
+        for level, width in enumerate(self.a.widths):
+            if level:
+                x = keras.layers.AveragePooling2D(2, dtype=self.dtype, name=f"down{level}")(x)
+            for block in range(self.a.blocks):
+                x = self._block(x, width, f"down{level}_{block}")
+                skips.append(x)
+        return self._attention(x, "attention") if self.a.attention else x, skips
+
+    def _embed(self, c_noise: Any, condition: list[Any] | None = None) -> Any:
+        """One vector (b, embedding) of the noise level and, for [labels, attributes], of all that is known."""
         width, dtype = self.a.embedding, self.dtype
         noise = NoiseFeatures(64, dtype="float32", name="noise_features")(c_noise)  # (b, 64)
-        known = Condition(self.a.classes, self.a.cardinalities, dtype=dtype, name="condition")([labels, attributes])
         x = self._dense(width, "noise")(noise)
-        # One-hot rows select rows of this kernel: one learned vector per class and value, and one per 'unknown'.
-        table = keras.layers.Dense(
-            width,
-            use_bias=False,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=1.0, seed=keras_seed(self.seed, "table")),
-            dtype=dtype,
-            name="table",
-        )
-        x = keras.layers.Add(dtype=dtype, name="embedding_sum")([x, table(known)])
+        if condition is not None:
+            known = Condition(self.a.classes, self.a.cardinalities, dtype=dtype, name="condition")(condition)
+            # One-hot rows select rows of this kernel: one learned vector per class and value, and one per 'unknown'.
+            table = keras.layers.Dense(
+                width,
+                use_bias=False,
+                kernel_initializer=keras.initializers.RandomNormal(stddev=1.0, seed=keras_seed(self.seed, "table")),
+                dtype=dtype,
+                name="table",
+            )
+            x = keras.layers.Add(dtype=dtype, name="embedding_sum")([x, table(known)])
         x = keras.layers.Activation("silu", dtype=dtype, name="embedding_silu1")(x)
         return keras.layers.Activation("silu", dtype=dtype, name="embedding_silu2")(self._dense(width, "embedding")(x))
 

@@ -10,7 +10,7 @@ from tfpdu.diffusion.preconditioning import Weighting
 from tfpdu.diffusion.private import PrivateSettings
 from tfpdu.diffusion.sampler import Churn, Sampler, sigma_schedule
 
-SAMPLING = ("sigma_min", "sigma_max", "rho", "steps", "sampler", "guidance", "sample_batch")
+SAMPLING = ("sigma_min", "sigma_max", "rho", "steps", "sampler", "guidance", "steering", "sample_batch")
 CHURN = ("churn", "churn_low", "churn_high", "churn_noise")
 NEUTRAL = ("lineage", "min_rows", "floor", "checkpoint_images")
 
@@ -38,6 +38,8 @@ class GeneratorSettings:
       sigma_min, sigma_max, rho, steps, sampler: of the sampler, see `sigma_schedule`.
       churn, churn_low, churn_high, churn_noise: of stochastic sampling, see `Churn`; 0 is deterministic.
       guidance: g of classifier-free guidance; 1 is the conditional model, see `tfpdu.diffusion.guidance`.
+      steering: s of gradient guidance towards attributes that the generator was not trained on, where it is given
+        classifiers of them; 0 is off, see `tfpdu.diffusion.steering`.
       sample_batch: images sampled at a time; short batches are filled up to it, so that a sample does not depend on
         its companions.
       lineage: 'keep' (trained on the originals), 'public' (on rows outside the data set) or 'strict' (a deletion
@@ -78,6 +80,7 @@ class GeneratorSettings:
     churn_high: float = 50.0
     churn_noise: float = 1.003
     guidance: float = 1.0
+    steering: float = 4.0
     sample_batch: int = 64
     lineage: str = "keep"
     min_rows: int = 100
@@ -94,7 +97,7 @@ class GeneratorSettings:
             ema=self.ema, p_std=self.p_std, checkpoint_images=self.checkpoint_images, sample_batch=self.sample_batch
         )
         positive(min_rows=self.min_rows)
-        non_negative(min_cell=self.min_cell, guidance=self.guidance, warm_up=self.warm_up)
+        non_negative(min_cell=self.min_cell, guidance=self.guidance, steering=self.steering, warm_up=self.warm_up)
         in_range(0, 1, drop_each=self.drop_each, drop_all=self.drop_all, warm_up=self.warm_up, ema=self.ema)
         in_range(0, 1, floor=self.floor)
         in_range(-10, 10, p_mean=self.p_mean)

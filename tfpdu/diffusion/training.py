@@ -1,4 +1,7 @@
-"""Training of the denoiser, resumable: a run killed anywhere and started again gives the same weights bit for bit."""
+"""Training of denoisers and noise-aware classifiers, resumable.
+
+A run killed anywhere and started again gives the same weights bit for bit.
+"""
 
 import json
 import math
@@ -16,7 +19,7 @@ from tfpdu.common.files import read_npz, replacing
 from tfpdu.common.interrupt import safe_point, stopping
 from tfpdu.data.records import Records
 from tfpdu.diffusion.batches import Batches
-from tfpdu.diffusion.compiled import training_step
+from tfpdu.diffusion.compiled import Loss, training_step
 from tfpdu.diffusion.network import Architecture, build_network
 from tfpdu.diffusion.poisson import PoissonBatches
 from tfpdu.diffusion.preconditioning import Weighting, denoising_loss
@@ -64,25 +67,29 @@ class Training:
     """The state of a run: network, optimiser, averaged weights, step.
 
     Args:
-      architecture: of the network.
+      network: with its initial weights.
+      losses: what to lower, see `training_step`.
       settings: of the training.
       batches: what to learn, see `training_batches`.
-      seed: of the initial weights.
       key: names the run; a checkpoint with another key is refused.
       checkpoint: file that holds the state between interruptions; it is there only while training is unfinished.
+      subject: what is being trained, in words.
+      rate: what the user calls the learning rate.
     """
 
     def __init__(
         self,
-        architecture: Architecture,
+        network: keras.Model,
+        losses: Loss,
         settings: GeneratorSettings,
         batches: Batches | PoissonBatches,
-        seed: int,
         key: str,
         checkpoint: Path,
+        subject: str = "generator",
+        rate: str = "--config.generator.learning_rate",
     ):
         self._settings, self._batches, self._key, self._path = settings, batches, key, checkpoint
-        self.network = build_network(architecture, seed)
+        self.network, self._losses, self._subject, self._rate = network, losses, subject, rate
         self._optimiser = _optimiser(settings)
         self._optimiser.build(self.network.trainable_variables)
         self.averages = [keras.Variable(v, trainable=False, dtype="float32") for v in self.network.trainable_variables]
@@ -90,12 +97,44 @@ class Training:
         if checkpoint.exists():
             self._restore()
 
+    @classmethod
+    def of_denoiser(
+        cls,
+        architecture: Architecture,
+        settings: GeneratorSettings,
+        batches: Batches | PoissonBatches,
+        seed: int,
+        key: str,
+        checkpoint: Path,
+    ) -> "Training":
+        """The training of a generator's network; `seed` is that of the initial weights."""
+        network = build_network(architecture, seed)
+
+        def losses(images: Any, noise: Any, sigma: Any, labels: Any, attributes: Any) -> Any:
+            return denoising_loss(
+                network,
+                scaled(images),
+                noise,
+                sigma,
+                labels,
+                attributes,
+                settings.sigma_data,
+                Weighting(settings.weighting),
+            )  # (b,)
+
+        return cls(network, losses, settings, batches, key, checkpoint)
+
+    @property
+    def images_seen(self) -> int:
+        """Images seen so far, counted with repetition."""
+        return self.step * self._settings.batch
+
     def run(self) -> None:
         """Trains to the end, writing checkpoints. Raises `StopRequested` after a signal, with the state on disk."""
         s = self._settings
         step = self._compiled_step()
         every = max(1, round(s.checkpoint_images / s.batch))
-        with Progress("generator", s.optimiser_steps * s.batch, "images", done=self.step * s.batch) as progress:
+        with Progress(self._subject, s.optimiser_steps * s.batch, "images", done=self.step * s.batch) as progress:
             first, start, before = self.step, time.monotonic(), self.seconds
             while self.step < s.optimiser_steps:
                 if stopping():
@@ -130,20 +169,13 @@ class Training:
             return private_step(*state, self._batches.privacy)
         return training_step(*state)
 
-    def _losses(self, images: Any, noise: Any, sigma: Any, labels: Any, attributes: Any) -> Any:
-        clean = ops.cast(images, "float32") / 127.5 - 1  # (b, h, w, c)
-        s = self._settings
-        return denoising_loss(
-            self.network, clean, noise, sigma, labels, attributes, s.sigma_data, Weighting(s.weighting)
-        )  # (b,)
-
     def _take(self, loss: float, norm: float) -> None:
         """Books a finished step; a loss or gradient that is not finite ends the run."""
         self.step += 1
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise UserError(
-                f"generator: training diverged at step {self.step} (loss {loss}, gradient norm {norm}); lower "
-                f"--config.generator.learning_rate (now {self._settings.learning_rate}) or use precision=float32"
+                f"{self._subject}: training diverged at step {self.step} (loss {loss}, gradient norm {norm}); lower "
+                f"{self._rate} (now {self._settings.learning_rate}) or use precision=float32"
             )
         keep = max(0.0, 1 - 1 / max(1.0, LOSS_SHARE * min(self._settings.optimiser_steps, self.step)))
         self.loss = loss if math.isnan(self.loss) else keep * self.loss + (1 - keep) * loss
@@ -168,7 +200,7 @@ class Training:
         state = json.loads(str(arrays["state"])) if "state" in arrays else {}
         if state.get("key") != self._key:
             raise UserError(
-                f"{self._path}: a checkpoint of another generator (other rows, settings or seed); remove it"
+                f"{self._path}: a checkpoint of another {self._subject} (other rows, settings or seed); remove it"
             )
         backend = state.get("backend", "tensorflow")
         if backend != keras.backend.backend():  # equal seeds start from other weights there
@@ -180,6 +212,11 @@ class Training:
             for i, variable in enumerate(variables):
                 variable.assign(arrays[f"{kind}{i}"])
         self.step, self.seconds, self.loss = state["step"], state["seconds"], state["loss"]
+
+
+def scaled(images: Any) -> Any:
+    """Pixels uint8 in 0..255 -> float32 in [-1, 1], of the same shape."""
+    return ops.cast(images, "float32") / 127.5 - 1
 
 
 def _optimiser(settings: GeneratorSettings) -> keras.optimizers.Optimizer:
