@@ -243,49 +243,40 @@ def test_an_eda_prior_with_a_stated_need_measures_nothing(tmp_path):
     assert row["prior"][1] > 0.29  # half of the weight selects among S by the need, which is odd alone
 
 
-STRICT = {"generator__lineage": "strict", "generator__min_rows": 40, "loop__iterations": 4}
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "strict"
+    run_pdu(tiny_config(generator__lineage="strict", generator__min_rows=60, loop__iterations=4), workdir)
+    return workdir
 
 
-def strict_run(workdir: Path, monkeypatch) -> list[tuple[str, set[str]]]:
-    """Runs with lineage strict and notes the rows that each generator was trained on."""
-    fitted = []
-    fit = preparation.fit_generator
-
-    def noting(records, settings, directory, seed):
-        fitted.append((Path(directory).name, set(records.ids.tolist())))
-        return fit(records, settings, directory, seed)
-
-    monkeypatch.setattr(preparation, "fit_generator", noting)
-    run_pdu(tiny_config(**STRICT), workdir)
-    return fitted
-
-
-def test_under_strict_lineage_nothing_of_an_earlier_generator_survives(tmp_path, monkeypatch):
-    fitted = strict_run(tmp_path, monkeypatch)
-    events = iterations(tmp_path)
-    assert [e["n_original"] for e in events] == [100, 75, 50]
+def test_under_strict_lineage_nothing_of_an_earlier_generator_survives(strict):
+    events = iterations(strict)
+    assert [e["n_original"] for e in events] == [100, 75]
     assert len({e["n_original"] + e["n_synthetic"] for e in events}) == 1
-    assert [len(rows) for _, rows in fitted] == [100, 75, 50]
-    assert fitted[0][1] > fitted[1][1] > fitted[2][1]
-    assert sorted(p.name for p in (tmp_path / "generator").iterdir()) == ["0002"]
-    assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == ["0002.npz", "showcase.npz"]
-    last = files.read_npz(tmp_path / "samples" / "0002.npz")
-    card = json.loads((tmp_path / "generator" / "0002" / "generator.json").read_text())
-    assert set(last["generator"].tolist()) == {card["id"]}
+    generators = [e for e in files.read_json_lines(strict / "metrics.jsonl") if e["event"] == "generator"]
+    assert [(e["iteration"], e["rows"]) for e in generators] == [(0, 100), (1, 75)]
+    assert sorted(p.name for p in (strict / "generator").iterdir()) == ["0001"]
+    assert sorted(p.name for p in (strict / "samples").iterdir()) == ["0001.npz", "showcase.npz"]
+    last = files.read_npz(strict / "samples" / "0001.npz")
+    card = json.loads((strict / "generator" / "0001" / "generator.json").read_text())
+    assert set(last["generator"].tolist()) == {card["id"]} != {generators[0]["id"]}
     assert len(last["ids"]) == events[-1]["n_synthetic"]
-    assert set(card["row_ids"]) == fitted[2][1]
-    assert not [p for p in (tmp_path / "tensorboard").rglob("*") if b"samples" in p.read_bytes()]
+    drawn, order = (set(rows) for rows in (json.loads((strict / "pools.json").read_text())["draw"], card["row_ids"]))
+    assert len(order) == 75
+    assert order < drawn
+    assert not [p for p in (strict / "tensorboard").rglob("*") if b"samples" in p.read_bytes()]
 
 
-def test_strict_lineage_ends_well_where_a_generator_would_have_too_few_rows(tmp_path, monkeypatch, capsys):
-    strict_run(tmp_path, monkeypatch)
-    (stopped,) = [e for e in files.read_json_lines(tmp_path / "metrics.jsonl") if e["event"] == "stopped"]
-    assert stopped["iteration"] == 3
-    assert "25 originals" in stopped["reason"]
-    assert stopped["reason"] in (tmp_path / "report.html").read_text()
-    before = contents(tmp_path)
-    assert not strict_run(tmp_path, monkeypatch)  # again: nothing is trained
-    assert contents(tmp_path) == before
+def test_strict_lineage_ends_well_where_a_generator_would_have_too_few_rows(strict, capsys):
+    (stopped,) = [e for e in files.read_json_lines(strict / "metrics.jsonl") if e["event"] == "stopped"]
+    assert stopped["iteration"] == 2
+    assert "50 originals" in stopped["reason"]
+    assert stopped["reason"] in (strict / "report.html").read_text()
+    before = contents(strict)
+    run_pdu(tiny_config(generator__lineage="strict", generator__min_rows=60, loop__iterations=4), strict)
+    assert "forgetting" not in capsys.readouterr().err  # again: nothing is made or trained
+    assert contents(strict) == before
 
 
 @pytest.fixture(scope="module")

@@ -91,6 +91,7 @@ def interrupted(records, directory, monkeypatch, at):
             fit_generator(records, PRIVATE, directory, seed=7)
 
 
+@pytest.mark.slow
 def test_a_private_run_resumes_bit_for_bit_and_keeps_no_secret(tmp_path, monkeypatch):
     records = toy_records()
     resumed, whole = tmp_path / "resumed", tmp_path / "whole"

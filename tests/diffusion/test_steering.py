@@ -118,6 +118,7 @@ def test_a_steered_sample_does_not_depend_on_its_companions(steered):
     np.testing.assert_array_equal(steered.sample(LABELS[4:5], asked[4:5], KEYS[4:5]), images[4:5])
 
 
+@pytest.mark.slow
 def test_samples_are_steered_to_what_is_asked_for(classifiers, tmp_path):
     """A generator that was told of no attribute. Dark rows have a mean of about 70, bright ones of about 170."""
     rows = toy_records()

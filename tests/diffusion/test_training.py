@@ -57,6 +57,7 @@ def test_killed_between_checkpoints_and_resumed_gives_the_same_weights(records, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ema.weights.h5", "generator.json"]
 
 
+@pytest.mark.slow
 def test_a_signal_saves_the_very_step(records, trained, tmp_path, monkeypatch):
     with interrupt.deferred(), pytest.raises(StopRequested):
         train_until(6, records, tmp_path, monkeypatch, lambda: signal.raise_signal(signal.SIGTERM))
