@@ -322,3 +322,9 @@ def test_a_generator_that_saw_rows_of_the_run_is_not_public(tmp_path):
     fitting = {"generator__pretrained": str(tmp_path / "generator"), "generator__lineage": "public"}
     with pytest.raises(UserError, match="100 rows of S trained it"):
         run_pdu(tiny_config(pools__public=0.15, **fitting), tmp_path / "run")
+
+
+def test_data_that_meet_the_prior_already_are_learned_as_they_are(tmp_path):
+    run_pdu(tiny_config(prior__kind="given", prior__given=((0.8, 0.2),)), tmp_path)
+    assert [(e["n_original"], e["n_synthetic"]) for e in iterations(tmp_path)] == [(100, 0), (50, 50), (0, 100)]
+    assert json.loads((tmp_path / "bias.json").read_text())["n_added"] == 0

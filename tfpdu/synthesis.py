@@ -48,10 +48,8 @@ class Table:
 
 
 def join(*tables: Table) -> Table:
-    """One table of several; raises `UserError` where all are empty."""
-    filled = [table for table in tables if len(table.records)]
-    if not filled:
-        raise UserError("no rows are left and none were made")
+    """One table of several; tables without rows may lack columns that others have."""
+    filled = [table for table in tables if len(table.records)] or [tables[0]]
     return Table(
         concatenate([table.records for table in filled]),
         np.concatenate([table.shard for table in filled]),
