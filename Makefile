@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes of make test
+WORKERS ?= 2
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test test-slow lint bench check-python clean
@@ -10,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/python scripts/run_pdu.py --config=configs/digits.py --workdir=runs/digits
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --durations=10
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=10
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow --timeout=2000 --durations=10

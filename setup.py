@@ -50,6 +50,14 @@ setup(
         "serving": ["tensorflow-serving-api>=2.20,<2.21"],
         "pretrained": ["keras-hub"],
         "jax": ["jax==0.7.0"],
-        "dev": ["jax==0.7.0", "pytest>=8", "pytest-timeout", "hypothesis>=6.100", "ruff==0.17.5", "mypy==2.4.1"],
+        "dev": [
+            "jax==0.7.0",
+            "pytest>=8",
+            "pytest-timeout",
+            "pytest-xdist",
+            "hypothesis>=6.100",
+            "ruff==0.17.5",
+            "mypy==2.4.1",
+        ],
     },
 )
