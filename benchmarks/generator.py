@@ -37,14 +37,13 @@ def rung(config: dict[str, Any], directory: Path, samples: int) -> dict[str, Any
     from tfpdu.common.determinism import configure
     from tfpdu.diffusion import denoising_losses, fit_generator
     from tfpdu.evaluation import Evaluation, evaluate_generator
-    from tfpdu.preparation import gather
+    from tfpdu.preparation import gather, generator_rows
     from tfpdu.settings import Settings
 
     settings = Settings.from_config(config)
     configure(settings.ensemble.threads)
     material = gather(settings)
-    rows = material.drawn if settings.generator.lineage == "keep" else material.pools.public
-    generator = fit_generator(rows, settings.generator, directory, settings.seed)
+    generator = fit_generator(generator_rows(material, settings), settings.generator, directory, settings.seed)
     held_out = material.pools.non_members_calibration.take(np.arange(500))
     losses = denoising_losses(generator, held_out, SIGMAS, settings.seed).mean(axis=0)
     names = ("images_seen", "seconds", "images_per_second", "parameters")

@@ -66,6 +66,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.generator.embedding = 48
     config.generator.flip = False
     config.generator.learning_rate = 4e-3
+    config.generator.optimiser = "adam"  # adam | muon, which learns more from an image in all but tiny networks
+    config.generator.schedule = "cosine"  # cosine, to 0 at the end | rsqrt, which has no end: more images go on from it
+    config.generator.decay_images = 1_000_000  # schedule=rsqrt: images after which the learning rate falls
     config.generator.precision = "float32"
     config.generator.steps = 18
     config.generator.guidance = 1.0

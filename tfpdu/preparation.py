@@ -202,6 +202,15 @@ def fit_judge(material: Material, settings: Settings, directory: Path) -> Judge:
     return judge
 
 
+def generator_rows(material: Material, settings: Settings) -> Records:
+    """What the generator learns from: the public pool under lineage=public, else S."""
+    if settings.generator.lineage != "public":
+        return material.drawn
+    if not len(material.pools.public):
+        raise UserError("config.generator.lineage=public: config.pools.public holds no rows")
+    return material.pools.public
+
+
 def fit_generator_for(t: int | None, rows: Records, settings: Settings, run: RunDirectory) -> Generator:
     """Trains the generator of these rows, or finds it; with an iteration t it is that step's own."""
     directory = run.file("generator") if t is None else run.file("generator", f"{t:04d}")

@@ -27,6 +27,7 @@ from tfpdu.preparation import (
     Material,
     fit_generator_for,
     fit_judge,
+    generator_rows,
     inspect,
     known_rows,
     note_generator,
@@ -106,12 +107,7 @@ class Synthesis:
     def _lasting_generator(self) -> Generator:
         if self._settings.pretrained:
             return self._pretrained()
-        rows = self._material.drawn
-        if self._settings.generator.lineage == "public":
-            rows = self._material.pools.public
-            if not len(rows):
-                raise UserError("config.generator.lineage=public: config.pools.public holds no rows")
-        generator, quality = self._fit(None, rows)
+        generator, quality = self._fit(None, generator_rows(self._material, self._settings))
         require_quality(quality)
         return generator
 

@@ -1,5 +1,6 @@
 """What a user sees when the input is at fault: exit code 2, one line, nothing written."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,18 @@ def test_the_tfpdu_command_names_its_commands_and_the_nearest_one():
     wrong = subprocess.run([*tfpdu, "rum"], capture_output=True, text=True)
     assert wrong.returncode == 2
     assert "'run'" in wrong.stderr
+
+
+def test_a_generator_alone_is_trained_and_goes_on(tmp_path):
+    directory = tmp_path / "generator"
+    command = [sys.executable, "scripts/train_generator.py", f"--directory={directory}"]
+    command += ["--config.generator.schedule=rsqrt", "--config.generator.widths=(32,)"]
+    for images in (256, 512):
+        result = subprocess.run(
+            [*command, f"--config.generator.images={images}"], cwd=ROOT, capture_output=True, text=True, timeout=200
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.splitlines()[-1] == str(directory)
+        assert json.loads((directory / "generator.json").read_text())["images_seen"] == images
+    missing = subprocess.run(command[:2], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert_one_line(missing, 2, "--directory")

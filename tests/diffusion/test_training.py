@@ -133,3 +133,34 @@ def test_classes_and_attributes_are_learned(trained, tmp_path):
     lighter_below = images[:, 4:].mean(axis=(1, 2)) > images[:, :4].mean(axis=(1, 2))
     assert np.mean(lighter_below == (labels == 1)) > 0.9
     assert np.mean((images.mean(axis=(1, 2)) > 145) == (tones == 1)) > 0.9
+
+
+ENDLESS = dataclasses.replace(TINY, schedule="rsqrt", decay_images=4 * TINY.batch, ema=0.1)
+
+
+def test_an_endless_training_goes_on_as_if_it_had_never_stopped(records, tmp_path):
+    longer = dataclasses.replace(ENDLESS, images=TINY.images + 3 * TINY.batch)
+    short = fit_generator(records, ENDLESS, tmp_path / "extended", seed=7)
+    extended = fit_generator(records, longer, tmp_path / "extended", seed=7)
+    whole = fit_generator(records, longer, tmp_path / "whole", seed=7)
+    assert weights_hash(extended.network) == weights_hash(whole.network)
+    assert extended.card["id"] == whole.card["id"] != short.card["id"]
+    assert extended.card["images_seen"] == short.card["images_seen"] + 3 * TINY.batch
+    with pytest.raises(UserError, match=f"images was {longer.images}, now {ENDLESS.images}"):
+        fit_generator(records, ENDLESS, tmp_path / "extended", seed=7)
+    (tmp_path / "extended" / "checkpoint.npz").unlink()
+    longest = dataclasses.replace(longer, images=longer.images + TINY.batch)
+    with pytest.raises(UserError, match=r"checkpoint\.npz is gone, so the training cannot go on"):
+        fit_generator(records, longest, tmp_path / "extended", seed=7)
+
+
+def test_a_longer_trainings_checkpoint_is_not_cut_short(records, tmp_path):
+    fit_generator(records, ENDLESS, tmp_path, seed=7)
+    (tmp_path / "generator.json").unlink()
+    with pytest.raises(UserError, match="images already, more than the"):
+        fit_generator(records, dataclasses.replace(ENDLESS, images=TINY.batch), tmp_path, seed=7)
+
+
+def test_private_training_needs_an_end():
+    with pytest.raises(UserError, match="schedule: rsqrt has no end"):
+        dataclasses.replace(ENDLESS, private={"epsilon": 1.0})

@@ -7,6 +7,7 @@ from tfpdu.common.validation import did_you_mean
 
 COMMANDS = {
     "run": ("tfpdu.cli.run_pdu", "Algorithm 2: debias, learn, forget, replenish, audit, report"),
+    "train": ("tfpdu.cli.train_generator", "a generator alone, resumable, for runs that use it ready-made"),
     "bias": ("tfpdu.cli.bias_report", "the bias of a data set against a prior: table, bias.json, figures"),
     "evaluate": ("tfpdu.cli.evaluate_generator", "what a generator's samples are worth and what it remembers: JSON"),
     "report": ("tfpdu.cli.report", "write report.html anew from a run directory"),

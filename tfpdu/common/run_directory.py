@@ -12,6 +12,44 @@ from tfpdu.common import files
 from tfpdu.common.errors import UserError
 
 
+def made(directory: str | os.PathLike[str], flag: str) -> Path:
+    """Makes a directory that the user named with a flag, unless it exists; raises `UserError` where that fails."""
+    path = Path(directory)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{flag}={directory}: is a file, expected a directory") from None
+    except PermissionError:
+        raise UserError(f"{flag}={directory}: may not be written") from None
+    return path
+
+
+@contextlib.contextmanager
+def held(directory: Path, flag: str) -> Iterator[None]:
+    """Holds a directory for this process and clears what a killed one left half-written.
+
+    Args:
+      directory: exists.
+      flag: how the user named it, for the message.
+
+    Raises:
+      UserError: another process holds it.
+    """
+    with open(directory / ".lock", "a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.seek(0)
+            owner = handle.read().strip() or "another process"
+            raise UserError(f"{flag}={directory}: in use by {owner}") from None
+        handle.truncate(0)
+        handle.write(f"process {os.getpid()} ({Path(sys.argv[0]).name})")
+        handle.flush()
+        for leftover in directory.rglob(".tmp-*"):
+            leftover.unlink()
+        yield
+
+
 class RunDirectory:
     """A directory that belongs to one configuration.
 
@@ -25,13 +63,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike[str], config: Mapping[str, Any]):
-        self.path = Path(path)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise UserError(f"--workdir={path}: is a file, expected a directory") from None
-        except PermissionError:
-            raise UserError(f"--workdir={path}: may not be written") from None
+        self.path = made(path, "--workdir")
         self._refuse_other(config)
         if not self.file("config.json").exists():
             if any(p for p in self.path.iterdir() if p.name != ".lock"):
@@ -56,18 +88,7 @@ class RunDirectory:
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Holds the directory for this process; a second run in it is refused, naming the first."""
-        with open(self.file(".lock"), "a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                handle.seek(0)
-                owner = handle.read().strip() or "another process"
-                raise UserError(f"--workdir={self.path}: in use by {owner}") from None
-            handle.truncate(0)
-            handle.write(f"process {os.getpid()} ({Path(sys.argv[0]).name})")
-            handle.flush()
-            for leftover in self.path.rglob(".tmp-*"):  # of a process that was killed while writing
-                leftover.unlink()
+        with held(self.path, "--workdir"):
             yield
 
     def record(self, event: Mapping[str, Any]) -> None:

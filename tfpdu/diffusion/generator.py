@@ -273,6 +273,7 @@ def fit_generator(records: Records, settings: GeneratorSettings, directory: str 
       directory: gets `generator.json` (the card), `ema.weights.h5` and, until training ends, `checkpoint.npz`. Private
         training keeps a random secret there, too, `noise.key`, and deletes it at the end: its sampling and noise are
         keyed by secret and seed. A secret that is there already is used, which repeats a training bit for bit.
+        With schedule="rsqrt" the checkpoint stays, and more `images` go on from it.
       seed: of weights, batches, noise and samples.
 
     Raises:
@@ -288,17 +289,21 @@ def fit_generator(records: Records, settings: GeneratorSettings, directory: str 
         )
     cardinalities = tuple(spec.cardinality for spec in records.specs)
     architecture = settings.architecture(records.images.shape[1:], records.classes, cardinalities)
-    key = f"{stable_hash(rows_hash(records), sorted(settings.training().items()), seed):016x}"
+    course = f"{stable_hash(rows_hash(records), sorted(settings.training().items()), seed):016x}"
+    key = f"{stable_hash(course, settings.optimiser_steps):016x}" if settings.endless else course
     identity = _identity(key, settings)
-    if (directory / CARD).exists():
+    if (directory / CARD).exists() and not _goes_on(directory, settings, course):
         return _finished(directory, settings, key, identity)
 
     batches = training_batches(records, settings, seed, _secret(directory) if settings.private.epsilon else "")
-    training = Training.of_denoiser(architecture, settings, batches, seed, key, directory / CHECKPOINT)
+    training = Training.of_denoiser(architecture, settings, batches, seed, course, directory / CHECKPOINT)
     training.run()
+    if settings.endless:
+        training.save()
     card = {
         "id": identity,
         "training_key": key,
+        "course": course,
         "lineage": settings.lineage,
         **finish(training, records, seed, directory),
         "label_names": list(records.label_names),
@@ -308,7 +313,7 @@ def fit_generator(records: Records, settings: GeneratorSettings, directory: str 
         "settings": dataclasses.asdict(settings),
     }
     write_json(directory / CARD, card)
-    _remove_state(directory)
+    _remove_state(directory, settings)
     return Generator(training.network, card)
 
 
@@ -347,12 +352,28 @@ def _identity(training_key: str, settings: GeneratorSettings) -> str:
 def _finished(directory: Path, settings: GeneratorSettings, key: str, identity: str) -> Generator:
     """The generator in a directory that has a card; one that differs only in how it samples gets a new card."""
     card = read_json(directory / CARD)
-    refuse_another(card, directory, "generator", ("training_key", key), settings.training())
+    refuse_another(
+        card, directory, "generator", ("training_key", key), {**settings.training(), "images": settings.images}
+    )
     if card.get("id") != identity or card["settings"] != as_json(settings):
         changed = {"id": identity, "lineage": settings.lineage, "settings": as_json(settings)}
         write_json(directory / CARD, {**card, **changed})
-    _remove_state(directory)
+    _remove_state(directory, settings)
     return load_generator(directory)
+
+
+def _goes_on(directory: Path, settings: GeneratorSettings, course: str) -> bool:
+    """True where a finished training is asked to see more images than it did."""
+    card = read_json(directory / CARD)
+    if not settings.endless or card.get("course") != course:
+        return False
+    more = settings.optimiser_steps * settings.batch > card["images_seen"]
+    if more and not (directory / CHECKPOINT).exists():
+        raise UserError(
+            f"{directory}: {CHECKPOINT} is gone, so the training cannot go on from {card['images_seen']} images; "
+            "choose another directory"
+        )
+    return more
 
 
 def _secret(directory: Path) -> str:
@@ -364,7 +385,7 @@ def _secret(directory: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
-def _remove_state(directory: Path) -> None:
-    """Removes what only an unfinished training needs."""
-    for name in (CHECKPOINT, NOISE_KEY):
+def _remove_state(directory: Path, settings: GeneratorSettings) -> None:
+    """Removes what a finished training does not need."""
+    for name in (NOISE_KEY,) if settings.endless else (CHECKPOINT, NOISE_KEY):
         (directory / name).unlink(missing_ok=True)

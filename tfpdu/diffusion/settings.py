@@ -25,9 +25,15 @@ class GeneratorSettings:
       widths, blocks, fold, attention, embedding, precision: see `Architecture`.
       drop_each: probability that the class, and each attribute apart, is hidden from a training image.
       drop_all: probability that all of them are hidden together; classifier-free guidance needs this.
-      learning_rate: peak of Adam's learning rate; it rises linearly, then falls along a half cosine to zero.
-      warm_up: share of `images` over which the rate rises.
-      ema: half-life of the averaged weights, as a share of `images`.
+      optimiser: 'muon' or 'adam', see `tfpdu.diffusion.optimisers`. Private training takes Adam: Muon would raise
+        the noise to the size of the gradient.
+      learning_rate: peak of the learning rate; it rises linearly, then falls as `schedule` says.
+      schedule: 'cosine' (a half cosine to zero at `images`), or 'rsqrt' (constant up to `decay_images`, then falling as
+        the inverse square root; Karras et al., 2024, equation 67): such a training has no end, and goes on from where
+        it stood when `images` is raised.
+      decay_images: see `schedule`.
+      warm_up: share of `images` (with 'rsqrt', of `decay_images`) over which the rate rises.
+      ema: half-life of the averaged weights, as a share of `images` (with 'rsqrt', of the images seen so far).
       weighting: of the loss over noise levels: 'paper' (1), 'edm' or 'min_snr'.
       p_mean, p_std: training noise levels follow ln sigma ~ N(p_mean, p_std^2).
       sigma_data: standard deviation of images in [-1, 1].
@@ -61,7 +67,10 @@ class GeneratorSettings:
     precision: str = "mixed_bfloat16"
     drop_each: float = 0.1
     drop_all: float = 0.1
+    optimiser: str = "adam"
     learning_rate: float = 2e-3
+    schedule: str = "cosine"
+    decay_images: int = 1_000_000
     warm_up: float = 0.02
     ema: float = 0.02
     weighting: str = "edm"
@@ -96,17 +105,21 @@ class GeneratorSettings:
         positive(
             ema=self.ema, p_std=self.p_std, checkpoint_images=self.checkpoint_images, sample_batch=self.sample_batch
         )
-        positive(min_rows=self.min_rows)
+        positive(min_rows=self.min_rows, decay_images=self.decay_images)
         non_negative(min_cell=self.min_cell, guidance=self.guidance, steering=self.steering, warm_up=self.warm_up)
         in_range(0, 1, drop_each=self.drop_each, drop_all=self.drop_all, warm_up=self.warm_up, ema=self.ema)
         in_range(0, 1, floor=self.floor)
         in_range(-10, 10, p_mean=self.p_mean)
+        one_of(["muon", "adam"], optimiser=self.optimiser)
+        one_of(["cosine", "rsqrt"], schedule=self.schedule)
         one_of([w.value for w in Weighting], weighting=self.weighting)
         one_of([s.value for s in Sampler], sampler=self.sampler)
         non_negative(churn=self.churn, churn_low=self.churn_low, churn_high=self.churn_high)
         non_negative(churn_noise=self.churn_noise)
         one_of(["keep", "public", "strict"], lineage=self.lineage)
         sigma_schedule(self.steps, self.sigma_min, self.sigma_max, self.rho)  # raises when they do not fit
+        if self.endless and self.private.epsilon:
+            raise UserError("schedule: rsqrt has no end, and private training spends its epsilon on one; use cosine")
         if self.guidance != 1 and not self.drop_all:
             raise UserError(f"guidance: {self.guidance} needs an unconditional model; expected drop_all above 0")
 
@@ -115,6 +128,20 @@ class GeneratorSettings:
         """Training steps: the least number that sees at least `images` images."""
         return -(-self.images // self.batch)
 
+    @property
+    def endless(self) -> bool:
+        """True where `images` only says when to stop: what is trained so far does not depend on it."""
+        return self.schedule == "rsqrt"
+
+    @property
+    def warm_up_steps(self) -> int:
+        """Training steps over which the learning rate rises."""
+        return round(self.warm_up * (self.decay_images // self.batch if self.endless else self.optimiser_steps))
+
+    def half_life(self, images_seen: int) -> float:
+        """Of the averaged weights, in images."""
+        return self.ema * (images_seen if self.endless else self.images)
+
     def architecture(self, image_shape: tuple[int, ...], classes: int, cardinalities: tuple[int, ...]) -> Architecture:
         """The network for such data; raises `UserError` when the images do not fit."""
         shared = {field: getattr(self, field) for field in _ARCHITECTURE}
@@ -122,8 +149,9 @@ class GeneratorSettings:
         return Architecture((height, width, channels), classes, cardinalities, **shared)
 
     def training(self) -> dict[str, Any]:
-        """The settings that the trained weights depend on."""
-        unused = () if self.private.epsilon else ("private",)
+        """The settings that the training's course depends on; where it is endless, it may have any length."""
+        unused = ("images",) if self.endless else ("schedule", "decay_images")
+        unused += () if self.private.epsilon else ("private",)
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in SAMPLING + CHURN + NEUTRAL + unused}
 
     def sampling(self) -> dict[str, Any]:

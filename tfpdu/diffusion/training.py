@@ -21,6 +21,7 @@ from tfpdu.data.records import Records
 from tfpdu.diffusion.batches import Batches
 from tfpdu.diffusion.compiled import Loss, training_step
 from tfpdu.diffusion.network import Architecture, build_network
+from tfpdu.diffusion.optimisers import InverseSquareRoot, Muon
 from tfpdu.diffusion.poisson import PoissonBatches
 from tfpdu.diffusion.preconditioning import Weighting, denoising_loss
 from tfpdu.diffusion.private import plan
@@ -138,13 +139,14 @@ class Training:
             first, start, before = self.step, time.monotonic(), self.seconds
             while self.step < s.optimiser_steps:
                 if stopping():
-                    self._save()
+                    self.save()
                     safe_point()
-                beta = ema_beta((self.step + 1) * s.batch, s.batch, s.ema * s.images)
+                seen = (self.step + 1) * s.batch
+                beta = ema_beta(seen, s.batch, s.half_life(seen))
                 self._take(*step(self._batches.at(self.step), beta))
                 self.seconds = before + time.monotonic() - start
                 if self.step % every == 0 and self.step < s.optimiser_steps:
-                    self._save()
+                    self.save()
                 rate = (self.step - first) * s.batch / max(time.monotonic() - start, 1e-9)
                 progress.advance(s.batch, f"{rate:.0f} images/s, loss {self.loss:.4f}")
 
@@ -183,7 +185,8 @@ class Training:
     def _variables(self) -> dict[str, list[Any]]:
         return {"weight": self.network.weights, "average": self.averages, "optimiser": self._optimiser.variables}
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Writes the checkpoint."""
         state = {
             "key": self._key,
             "backend": keras.backend.backend(),
@@ -208,6 +211,11 @@ class Training:
                 f"{self._path}: begun under KERAS_BACKEND={backend}, now {keras.backend.backend()}; go on there, or "
                 "remove it"
             )
+        if state["step"] > self._settings.optimiser_steps:
+            raise UserError(
+                f"{self._path}: has seen {state['step'] * self._settings.batch} images already, more than the "
+                f"{self._settings.images} asked for"
+            )
         for kind, variables in self._variables().items():
             for i, variable in enumerate(variables):
                 variable.assign(arrays[f"{kind}{i}"])
@@ -220,12 +228,20 @@ def scaled(images: Any) -> Any:
 
 
 def _optimiser(settings: GeneratorSettings) -> keras.optimizers.Optimizer:
-    warm_up = round(settings.warm_up * settings.optimiser_steps)
-    rate = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=settings.learning_rate / max(1, warm_up) if warm_up else settings.learning_rate,
-        decay_steps=max(1, settings.optimiser_steps - warm_up),
-        warmup_target=settings.learning_rate if warm_up else None,
-        warmup_steps=warm_up,
-    )
+    rate = _learning_rate(settings)
+    if settings.optimiser == "muon" and not settings.private.epsilon:
+        return Muon(rate, "bfloat16" if settings.precision == "mixed_bfloat16" else "float32")
     # beta_2 below its usual 0.999: short runs need variance estimates that forget their beginning.
     return keras.optimizers.Adam(rate, beta_1=0.9, beta_2=0.99, epsilon=1e-8)
+
+
+def _learning_rate(settings: GeneratorSettings) -> keras.optimizers.schedules.LearningRateSchedule:
+    peak, warm_up = settings.learning_rate, settings.warm_up_steps
+    if settings.endless:
+        return InverseSquareRoot(peak, settings.decay_images / settings.batch, warm_up)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=peak / max(1, warm_up) if warm_up else peak,
+        decay_steps=max(1, settings.optimiser_steps - warm_up),
+        warmup_target=peak if warm_up else None,
+        warmup_steps=warm_up,
+    )
