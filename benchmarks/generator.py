@@ -35,15 +35,15 @@ SIGMAS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 def rung(config: dict[str, Any], directory: Path, samples: int) -> dict[str, Any]:
     """Trains and measures; returns what goes into the line."""
     from tfpdu.common.determinism import configure
-    from tfpdu.diffusion import denoising_losses, fit_generator
+    from tfpdu.diffusion import denoising_losses
     from tfpdu.evaluation import Evaluation, evaluate_generator
-    from tfpdu.preparation import gather, generator_rows
+    from tfpdu.preparation import gather, generator_rows, train_generator
     from tfpdu.settings import Settings
 
     settings = Settings.from_config(config)
     configure(settings.ensemble.threads)
     material = gather(settings)
-    generator = fit_generator(generator_rows(material, settings), settings.generator, directory, settings.seed)
+    generator = train_generator(generator_rows(material, settings), settings, directory)
     held_out = material.pools.non_members_calibration.take(np.arange(500))
     losses = denoising_losses(generator, held_out, SIGMAS, settings.seed).mean(axis=0)
     names = ("images_seen", "seconds", "images_per_second", "parameters")

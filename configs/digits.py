@@ -1,6 +1,9 @@
 """The embedded default: scikit-learn's digits, no network, a few minutes on 2 cores.
 
 Even digits are 80 % of S; the prior wants even and odd alike.
+
+digits         the generator learns S, as in the paper
+digits:public  a smaller S, and a generator of rows outside it
 """
 
 from ml_collections import ConfigDict
@@ -68,10 +71,14 @@ def get_config(variant: str = "") -> ConfigDict:
     config.generator.learning_rate = 4e-3
     config.generator.optimiser = "adam"  # adam | muon, which learns more from an image in all but tiny networks
     config.generator.schedule = "cosine"  # cosine, to 0 at the end | rsqrt, which has no end: more images go on from it
+    config.generator.ema = 0.02  # half-life of the averaged weights: share of images, with rsqrt of those seen so far
     config.generator.decay_images = 1_000_000  # schedule=rsqrt: images after which the learning rate falls
     config.generator.precision = "float32"
     config.generator.steps = 18
     config.generator.guidance = 1.0
+    config.generator.steer = ()  # attributes that it does not learn: a classifier steers its samples to each
+    config.generator.steering = 4.0  # how strongly; 1 is Bayes' rule
+    config.generator.steer_images = 100_000  # that such a classifier sees in training
     config.generator.min_cell = 10  # rows below which a class x attribute cell is asked for by class alone
     config.generator.checkpoint_images = 50_000
     config.generator.private = ConfigDict()  # differentially private training; batch is then the expected one
@@ -113,4 +120,14 @@ def get_config(variant: str = "") -> ConfigDict:
     config.audit.tensorflow_privacy = ("threshold", "lr")  # its attacks, at the same iterations; also mlp, knn, rf
 
     config.report = ConfigDict(dict(originals=True))
+
+    if variant == "public":
+        config.pools.private, config.pools.public = 0.26, 0.21
+        config.draw.rows = 240
+        config.generator.lineage = "public"
+        config.generator.images = 300_000
+        config.generator.gate_rows = 360
+        config.audit.rows, config.audit.full_rows = 60, 90
+    elif variant:
+        raise ValueError(f"digits: unknown variant {variant!r}; known: public")
     return config

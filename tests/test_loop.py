@@ -15,7 +15,7 @@ import pytest
 from tests.loop_config import tiny_config
 from tfpdu import preparation
 from tfpdu.common import StopRequested, UserError, files
-from tfpdu.diffusion import fit_generator, load_generator
+from tfpdu.diffusion import fit_generator, load_generator, load_noisy_classifier
 from tfpdu.loop import run_pdu
 from tfpdu.settings import Settings
 
@@ -328,3 +328,23 @@ def test_data_that_meet_the_prior_already_are_learned_as_they_are(tmp_path):
     run_pdu(tiny_config(prior__kind="given", prior__given=((0.8, 0.2),)), tmp_path)
     assert [(e["n_original"], e["n_synthetic"]) for e in iterations(tmp_path)] == [(100, 0), (50, 50), (0, 100)]
     assert json.loads((tmp_path / "bias.json").read_text())["n_added"] == 0
+
+
+def test_samples_are_steered_to_an_attribute_that_the_generator_never_learned(tmp_path):
+    run_pdu(tiny_config(generator__steer=("parity",), generator__steer_images=1024), tmp_path)
+    (told,) = [e for e in files.read_json_lines(tmp_path / "metrics.jsonl") if e["event"] == "generator"]
+    assert told["steered_to"] == ["parity"]
+    assert load_generator(tmp_path / "generator").specs == ()
+    classifier = load_noisy_classifier(tmp_path / "steering" / "parity")
+    settings = Settings.from_config(files.read_json(tmp_path / "config.json"))
+    auxiliary = preparation.gather(settings).pools.auxiliary
+    assert len(classifier.card["row_ids"]) == -(-len(auxiliary) // 2)  # the judge has the others
+    assert set(classifier.card["row_ids"]) <= set(auxiliary.ids.tolist())
+    made = files.read_npz(tmp_path / "samples" / "0000.npz")
+    assert np.bincount(made["attributes"][:, 0]).argmax() == 1  # odd digits were missing
+    assert [e["n_original"] for e in iterations(tmp_path)] == [100, 50, 0]
+
+
+def test_an_attribute_to_steer_to_has_to_exist(tmp_path):
+    with pytest.raises(UserError, match=r"config.generator.steer\[0\]: unknown 'pariti', did you mean 'parity'"):
+        run_pdu(tiny_config(generator__steer=("pariti",)), tmp_path)

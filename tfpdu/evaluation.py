@@ -25,7 +25,7 @@ from tfpdu.diffusion import (
 )
 from tfpdu.ensemble import EnsembleSettings
 from tfpdu.ensemble.resnet import InitialWeights
-from tfpdu.preparation import Judge, Material, Predict, fit_classifier, fit_judge, known_rows
+from tfpdu.preparation import Judge, Material, Predict, fit_classifier, fit_judge, fit_steering, known_rows
 from tfpdu.settings import Settings
 
 
@@ -70,6 +70,7 @@ def evaluate_generator(
     rows = training_rows(generator, material)
     holdout = concatenate([material.pools.non_members_calibration, material.pools.non_members_evaluation])
     with tempfile.TemporaryDirectory() as directory:
+        generator = generator.steered(fit_steering(material, settings, Path(directory, "steering")))
         judge = fit_judge(material, settings, Path(directory, "judge"))
         extractor = _extractor(material, settings, Path(directory))
         shared = generator, rows, holdout, material, settings, evaluation, judge, extractor

@@ -71,11 +71,12 @@ def minutes(material: Material, settings: Settings, added: int, rates: Rates) ->
             left = [n0 - round(n0 * t / (steps - 1)) for t in range(steps)]
             left = [rows for t, rows in enumerate(left) if not t or rows >= settings.generator.min_rows]
             generators, made, steps = len(left), sum(n - rows for rows in left), len(left)
+        steering = len(settings.steer) * settings.noisy_classifier.images
         seconds |= {
             "judge and quality gate": (len(material.pools.auxiliary) * judges + 2 * gate * max(1, generators))
             * judge.epochs
             / rates.learn,
-            "generator": generators * settings.generator.images / rates.generate,
+            "generator": (generators * settings.generator.images + steering) / rates.generate,
             "sampling": (made + gate * max(1, generators)) / rates.sample,
         }
     rows = 4 * settings.audit.rows + 2 * min(settings.audit.rows, n0)  # two roles of three overlapping populations

@@ -18,10 +18,20 @@ from tfpdu.bias import Prior, need_of_cells
 from tfpdu.bias.priors import names_of
 from tfpdu.common import UserError, files, say
 from tfpdu.common.determinism import fingerprint
+from tfpdu.common.machine import processor
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.common.seeds import hashed_order
+from tfpdu.common.validation import one_of
 from tfpdu.data import UNKNOWN, Pools, Records, concatenate, cut_pools, draw, load
-from tfpdu.diffusion import Generator, fit_generator, measure_memory, measure_quality, synthetic_twin
+from tfpdu.diffusion import (
+    Generator,
+    NoisyClassifier,
+    fit_generator,
+    fit_noisy_classifier,
+    measure_memory,
+    measure_quality,
+    synthetic_twin,
+)
 from tfpdu.ensemble import Ensemble, EnsembleSettings, assign_shards
 from tfpdu.ensemble.resnet import InitialWeights
 from tfpdu.settings import Settings
@@ -68,6 +78,8 @@ def gather(settings: Settings, problems: str | Path = "") -> Material:
         problems=problems,
         **{k: v for k, v in dataclasses.asdict(settings.data).items() if k != "name"},
     )
+    names = [spec.name for spec in records.specs]
+    one_of(names, **{f"config.generator.steer[{i}]": name for i, name in enumerate(settings.steer)})
     pools = cut_pools(records, settings.pools, POOL_SEED)
     drawn = draw(pools.private, settings.draw, settings.seed)
     prior = None if settings.prior.needs_measuring else settings.prior.build(drawn, pools.auxiliary)
@@ -103,7 +115,7 @@ def manifest(material: Material, settings: Settings) -> dict[str, Any]:
         "tfpdu_version": tfpdu.__version__,
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
         "platform": platform.platform(),
-        "cpu": _processor(),
+        "cpu": processor(),
         "seed": settings.seed,
         "precision": settings.ensemble.precision,
         **fingerprint(),
@@ -117,15 +129,6 @@ def manifest(material: Material, settings: Settings) -> dict[str, Any]:
         },
         "pools": {name: len(ids) for name, ids in material.pools.ids().items()},
     }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def fit_classifier(
@@ -177,6 +180,8 @@ def fit_prior(material: Material, settings: Settings, run: RunDirectory) -> Prio
 def fit_judge(material: Material, settings: Settings, directory: Path) -> Judge:
     """Classifiers of the prior's attributes, trained on the auxiliary pool alone and kept in `directory`.
 
+    An attribute that samples are steered to is learned from the half of the pool that steers nothing.
+
     Returns:
       A function from uint8[m, h, w, c] to int8[m, j]; -1 in columns that the prior does not name.
     """
@@ -185,7 +190,8 @@ def fit_judge(material: Material, settings: Settings, directory: Path) -> Judge:
     wanted = set(settings.prior.variables) & set(names)
     predicts: dict[int, Predict] = {}
     for name in sorted(wanted):
-        table = auxiliary.labelled_by(name)
+        pool = _halves(auxiliary, settings)[1] if name in settings.steer else auxiliary
+        table = pool.labelled_by(name)
         if not len(table):
             raise UserError(f"config.pools.auxiliary: no row with a known {name!r} for the judge to learn from")
         # Each value weighs the same: where one is rare, a plain classifier would hardly ever see it in a sample.
@@ -202,6 +208,21 @@ def fit_judge(material: Material, settings: Settings, directory: Path) -> Judge:
     return judge
 
 
+def fit_steering(material: Material, settings: Settings, directory: Path) -> list[NoisyClassifier]:
+    """The noise-aware classifiers of config.generator.steer, of one half of the auxiliary pool, kept in `directory`."""
+    rows, _ = _halves(material.pools.auxiliary, settings)
+    return [
+        fit_noisy_classifier(rows, name, settings.noisy_classifier, directory / name, settings.seed)
+        for name in settings.steer
+    ]
+
+
+def _halves(auxiliary: Records, settings: Settings) -> tuple[Records, Records]:
+    """Rows that steer, and rows that judge where it led."""
+    order = hashed_order(auxiliary.ids, settings.seed, "steering")
+    return auxiliary.take(order[::2]), auxiliary.take(order[1::2])
+
+
 def generator_rows(material: Material, settings: Settings) -> Records:
     """What the generator learns from: the public pool under lineage=public, else S."""
     if settings.generator.lineage != "public":
@@ -211,10 +232,15 @@ def generator_rows(material: Material, settings: Settings) -> Records:
     return material.pools.public
 
 
+def train_generator(rows: Records, settings: Settings, directory: str | Path) -> Generator:
+    """Trains config.generator on these rows, or finds it in `directory`; see `tfpdu.diffusion.fit_generator`."""
+    return fit_generator(rows.without_attributes(settings.steer), settings.generator, directory, settings.seed)
+
+
 def fit_generator_for(t: int | None, rows: Records, settings: Settings, run: RunDirectory) -> Generator:
     """Trains the generator of these rows, or finds it; with an iteration t it is that step's own."""
     directory = run.file("generator") if t is None else run.file("generator", f"{t:04d}")
-    generator = fit_generator(rows, settings.generator, directory, settings.seed)
+    generator = train_generator(rows, settings, directory)
     note_generator(t, generator, settings, run)
     return generator
 
@@ -227,6 +253,8 @@ def note_generator(t: int | None, generator: Generator, settings: Settings, run:
         made["private"] = generator.card["private"]
     if settings.pretrained:
         made["pretrained"] = settings.pretrained
+    if settings.steer:
+        made["steered_to"] = list(settings.steer)
     run.record({"event": "generator", **_at(t), **made, "lineage": settings.generator.lineage})
 
 

@@ -14,7 +14,7 @@ from tfpdu.bias.priors import names_of
 from tfpdu.common.errors import UserError
 from tfpdu.common.validation import in_range, one_of, positive
 from tfpdu.data import DrawSettings, PoolSizes, Records, ViewPolicy
-from tfpdu.diffusion import GeneratorSettings
+from tfpdu.diffusion import GeneratorSettings, NoisyClassifierSettings
 from tfpdu.ensemble import EnsembleSettings
 
 
@@ -124,6 +124,8 @@ class Settings:
     augment: AugmentSettings
     generator: GeneratorSettings
     pretrained: str  # name or directory of a generator that is there already; empty: the run trains one
+    steer: tuple[str, ...]  # attributes that the generator does not learn: noise-aware classifiers steer it to them
+    noisy_classifier: NoisyClassifierSettings
     gate_rows: int
     ensemble: EnsembleSettings
     judge: EnsembleSettings
@@ -138,6 +140,7 @@ class Settings:
         """Builds and checks all settings; a value out of range is named as `config.<room>.<key>`."""
         generator = dict(config["generator"])
         gate_rows, pretrained = generator.pop("gate_rows"), str(generator.pop("pretrained"))
+        steer, steer_images = tuple(generator.pop("steer")), generator.pop("steer_images")
         positive(**{"config.generator.gate_rows": gate_rows})
         if pretrained and generator["lineage"] != "public":
             raise UserError(
@@ -158,6 +161,8 @@ class Settings:
             augment=_build(AugmentSettings, config, "augment"),
             generator=_checked(GeneratorSettings, generator, "generator"),
             pretrained=pretrained,
+            steer=steer,
+            noisy_classifier=_noisy_classifier(generator, steer_images),
             gate_rows=int(gate_rows),
             ensemble=_checked(EnsembleSettings, ensemble, "ensemble"),
             judge=_checked(EnsembleSettings, {**ensemble, "shards": 1, "slices": 1, **config["judge"]}, "judge"),
@@ -167,6 +172,12 @@ class Settings:
             full_audit=_checked(AuditSettings, {**audit, **full}, "audit"),
             show_originals=bool(config["report"]["originals"]),
         )
+
+
+def _noisy_classifier(generator: Mapping[str, Any], images: int) -> NoisyClassifierSettings:
+    positive(**{"config.generator.steer_images": images})
+    shared = {name: generator[name] for name in ("fold", "flip", "precision")}
+    return NoisyClassifierSettings(images=images, **shared)
 
 
 def _draw(draw: Mapping[str, Any]) -> DrawSettings:

@@ -27,6 +27,7 @@ from tfpdu.preparation import (
     Material,
     fit_generator_for,
     fit_judge,
+    fit_steering,
     generator_rows,
     inspect,
     known_rows,
@@ -76,6 +77,7 @@ class Synthesis:
         self._material, self._prior, self._settings, self._run = material, prior, settings, run
         self._strict = settings.generator.lineage == "strict"
         self._judge = fit_judge(material, settings, run.file("judge"))
+        self._steering = fit_steering(material, settings, run.file("steering"))
         self._lasting = None if self._strict else self._lasting_generator()
 
     def rows(self, t: int, originals: Table, gone: np.ndarray) -> Table:
@@ -114,7 +116,7 @@ class Synthesis:
     def _pretrained(self) -> Generator:
         """A generator from before the run, none of whose training rows is in S."""
         name, drawn = self._settings.pretrained, self._material.drawn
-        generator = load_pretrained(name, self._settings.generator)
+        generator = load_pretrained(name, self._settings.generator).steered(self._steering)
         both = np.intersect1d(np.array(generator.row_ids), drawn.ids)
         if len(both):
             raise UserError(
@@ -148,7 +150,7 @@ class Synthesis:
 
     def _fit(self, t: int | None, rows: Records) -> tuple[Generator, dict[str, Any]]:
         """A generator of these rows, and what the quality gate says of it."""
-        generator = fit_generator_for(t, rows, self._settings, self._run)
+        generator = fit_generator_for(t, rows, self._settings, self._run).steered(self._steering)
         return generator, self._inspect(t, generator, rows)
 
     def _inspect(self, t: int | None, generator: Generator, rows: Records) -> dict[str, Any]:

@@ -113,3 +113,15 @@ def test_class_weights_let_every_class_that_occurs_weigh_the_same(make_records):
     assert of_rows.sum() == pytest.approx(8)
     assert of_rows[:6].sum() == pytest.approx(of_rows[6:].sum())
     assert np.isfinite(records.class_weights()).all()
+
+
+def test_without_attributes_only_their_columns_are_gone(make_records):
+    records = make_records(6)
+    first, *rest = records.specs
+    fewer = records.without_attributes([first.name])
+    assert fewer.specs == tuple(rest)
+    np.testing.assert_array_equal(fewer.attributes, records.attributes[:, 1:])
+    np.testing.assert_array_equal(fewer.images, records.images)
+    assert records.without_attributes([]).specs == records.specs
+    with pytest.raises(UserError, match="unknown attribute"):
+        records.without_attributes(["nothing"])

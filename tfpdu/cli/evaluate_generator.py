@@ -5,7 +5,7 @@
 A classifier (config.ensemble, one shard) learns from samples, and from as many real training rows of the generator;
 both are tested on the test pool (CAS). KID, precision and recall are taken against held-out rows, in the features of a
 classifier of auxiliary rows; copies against the generator's own training rows. The configuration has to be that of
-the run which the generator comes from; what is trained here is thrown away.
+the run which the generator comes from, but for how it samples (steps, guidance); what is trained here is thrown away.
 """
 
 import dataclasses
@@ -20,13 +20,16 @@ from tfpdu.common import files
 from tfpdu.common.errors import UserError
 
 _CONFIG = app.define_config()
-_GENERATOR = flags.DEFINE_string("generator", "", "the generator's directory: generator/ of a run")
+_GENERATOR = flags.DEFINE_string(
+    "generator", "", "directory (generator/ of a run), or the name of one that comes with tfpdu"
+)
 _SAMPLES = flags.DEFINE_integer("samples", 5000, "samples a measurement, and real rows beside them", lower_bound=4)
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "one measurement each")
 _INITIAL = flags.DEFINE_string(
     "initial", "", "start the classifier from torchvision's ResNet-18 in this .npz; otherwise it starts from scratch"
 )
 _OUTPUT = flags.DEFINE_string("output", "", "also write the JSON here")
+_CARD = flags.DEFINE_bool("card", False, "also note the means on the generator's card")
 
 _SHOWN = (
     *("cas", "cas_real", "cas_ratio"),
@@ -41,7 +44,7 @@ def _main(argv: Sequence[str]) -> None:
         raise UserError("--generator: expected the directory of a generator, e.g. --generator=runs/digits/generator")
     seeds = _seeds(_SEEDS.value)
     from tfpdu.common.determinism import configure
-    from tfpdu.diffusion import load_generator
+    from tfpdu.diffusion import load_pretrained, note_metrics
     from tfpdu.ensemble.torchvision import torchvision_resnet18
     from tfpdu.evaluation import Evaluation, evaluate_generator
     from tfpdu.preparation import gather
@@ -50,7 +53,7 @@ def _main(argv: Sequence[str]) -> None:
     settings = Settings.from_config(app.as_dict(_CONFIG.value))
     configure(settings.ensemble.threads)
     initial = torchvision_resnet18(_INITIAL.value) if _INITIAL.value else None
-    generator = load_generator(_GENERATOR.value)
+    generator = load_pretrained(_GENERATOR.value, settings.generator, "--generator")
     result = evaluate_generator(
         generator,
         gather(settings),
@@ -65,6 +68,8 @@ def _main(argv: Sequence[str]) -> None:
     )
     if _OUTPUT.value:
         files.write_json(Path(_OUTPUT.value), result)
+    if _CARD.value:
+        note_metrics(_GENERATOR.value, result["classifier"], {key: result[key] for key in (*_SHOWN, "realised")})
     print("\n".join(_lines(result)))
 
 

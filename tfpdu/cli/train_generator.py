@@ -25,8 +25,7 @@ def _main(argv: Sequence[str]) -> None:
         raise UserError("--directory: expected where to put the generator, e.g. --directory=generators/digits")
     from tfpdu.common.determinism import configure
     from tfpdu.common.run_directory import held, made
-    from tfpdu.diffusion import fit_generator
-    from tfpdu.preparation import gather, generator_rows
+    from tfpdu.preparation import gather, generator_rows, train_generator
     from tfpdu.settings import Settings
 
     settings = Settings.from_config(app.as_dict(_CONFIG.value))
@@ -34,7 +33,7 @@ def _main(argv: Sequence[str]) -> None:
     rows = generator_rows(gather(settings), settings)
     directory = made(_DIRECTORY.value, "--directory")
     with held(directory, "--directory"):
-        card = fit_generator(rows, settings.generator, directory, settings.seed).card
+        card = train_generator(rows, settings, directory).card
     say(f"{card['images_seen']} images seen in {card['seconds'] / 60:.1f} minutes, loss {card['loss']:.4f}")
     print(directory)
 

@@ -103,6 +103,14 @@ class Records:
         known = codes != UNKNOWN
         return dataclasses.replace(self.take(known), labels=codes[known].astype(np.int32), label_names=spec.values)
 
+    def without_attributes(self, names: Sequence[str]) -> "Records":
+        """The same rows without these attributes; an unknown one raises `UserError`."""
+        dropped = {self._index(name) for name in names}
+        kept = [j for j in range(len(self.specs)) if j not in dropped]
+        realised = None if self.realised is None else self.realised[:, kept]
+        specs = tuple(self.specs[j] for j in kept)
+        return dataclasses.replace(self, attributes=self.attributes[:, kept], realised=realised, specs=specs)
+
     def class_weights(self) -> np.ndarray:
         """One weight a class, float64[classes], by which rows of every class that occurs weigh the same in sum.
 

@@ -9,6 +9,7 @@ import keras
 
 from tfpdu.common import UserError
 from tfpdu.common.files import array_hash, file_hash, save_weights
+from tfpdu.common.machine import machine
 from tfpdu.data.records import Records
 from tfpdu.diffusion.training import Training
 
@@ -56,7 +57,7 @@ def finish(training: Training, records: Records, seed: int, directory: Path) -> 
       directory: gets `ema.weights.h5`.
 
     Returns:
-      What every card says: rows, images seen, seconds, loss, parameters, seed, image shape, hashes, ids of the rows.
+      What every card says: rows, images seen, seconds, loss, parameters, seed, machine, image shape, hashes, row ids.
     """
     network = training.finish()
     save_weights(network, directory / WEIGHTS)
@@ -69,6 +70,7 @@ def finish(training: Training, records: Records, seed: int, directory: Path) -> 
         "loss": training.loss,
         "parameters": network.count_params(),
         "seed": seed,
+        "machine": machine(),
         "image_shape": list(records.images.shape[1:]),
         "weights_sha256": file_hash(directory / WEIGHTS),
         "row_ids": records.ids.tolist(),

@@ -1,8 +1,11 @@
 """Generators that were trained before the run: those that come with the package, and the user's own."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tfpdu.common import UserError
+from tfpdu.common.files import read_json, write_json
 from tfpdu.common.validation import did_you_mean
 from tfpdu.diffusion.generator import CARD, Generator, load_generator, with_sampling
 from tfpdu.diffusion.settings import GeneratorSettings
@@ -10,13 +13,14 @@ from tfpdu.diffusion.settings import GeneratorSettings
 SHIPPED = Path(__file__).parent / "weights"
 
 
-def load_pretrained(name: str, settings: GeneratorSettings) -> Generator:
+def load_pretrained(name: str, settings: GeneratorSettings, flag: str = "config.generator.pretrained") -> Generator:
     """Loads a generator by name or path; it samples as `settings` say.
 
     Args:
       name: of a generator that comes with the package, or a directory with generator.json and its weights (the
         generator/ of another run).
       settings: steps, guidance and the other settings of sampling are taken from here, all others from the card.
+      flag: where the user named it, for messages.
 
     Raises:
       UserError: neither a known name nor such a directory, or damaged files (their SHA-256 is on the card).
@@ -27,7 +31,20 @@ def load_pretrained(name: str, settings: GeneratorSettings) -> Generator:
     if not (directory / CARD).exists():
         known = sorted(path.parent.name for path in SHIPPED.glob(f"*/{CARD}"))
         raise UserError(
-            f"config.generator.pretrained={name}: no generator of that name{did_you_mean(name, known)}, and no"
+            f"{flag}={name}: no generator of that name{did_you_mean(name, known)}, and no"
             f" directory with a {CARD}; known: {', '.join(known) or 'none'}"
         )
     return with_sampling(load_generator(directory), settings)
+
+
+def note_metrics(directory: str | Path, name: str, metrics: Mapping[str, Any]) -> None:
+    """Writes what was measured of a generator on its card, under `metrics` and a name.
+
+    Args:
+      directory: holds the card.
+      name: of the measurement; an earlier one of that name is replaced.
+      metrics: JSON-ready.
+    """
+    path = Path(directory) / CARD
+    card = read_json(path)
+    write_json(path, {**card, "metrics": {**card.get("metrics", {}), name: dict(metrics)}})

@@ -150,7 +150,7 @@ class GeneratorSettings:
 
     def training(self) -> dict[str, Any]:
         """The settings that the training's course depends on; where it is endless, it may have any length."""
-        unused = ("images",) if self.endless else ("schedule", "decay_images")
+        unused: tuple[str, ...] = ("images",) if self.endless else ("schedule", "decay_images")
         unused += () if self.private.epsilon else ("private",)
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in SAMPLING + CHURN + NEUTRAL + unused}
 
