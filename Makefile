@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v python)
 VENV := .venv
 BIN := $(VENV)/bin
-# Processes of make test
+# Processes of make test and make test-slow
 WORKERS ?= 2
 STAMP := $(VENV)/.installed
 
@@ -15,7 +15,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=10
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow --timeout=2000 --durations=10
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile --timeout=2000 --durations=10
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

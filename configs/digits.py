@@ -3,7 +3,7 @@
 Even digits are 80 % of S; the prior wants even and odd alike.
 
 digits         the generator learns S, as in the paper
-digits:public  a smaller S, and a generator of rows outside it
+digits:public  a smaller S, balanced over stroke too, and a generator of rows outside it
 """
 
 from ml_collections import ConfigDict
@@ -123,6 +123,8 @@ def get_config(variant: str = "") -> ConfigDict:
 
     if variant == "public":
         config.pools.private, config.pools.public = 0.26, 0.21
+        config.data.attributes = ("parity", "stroke")
+        config.prior.over = (("parity",), ("stroke",))
         config.draw.rows = 240
         config.generator.lineage = "public"
         config.generator.images = 300_000

@@ -133,7 +133,7 @@ class Training:
     def run(self) -> None:
         """Trains to the end, writing checkpoints. Raises `StopRequested` after a signal, with the state on disk."""
         s = self._settings
-        step = self._compiled_step()
+        step = self.compiled_step()
         every = max(1, round(s.checkpoint_images / s.batch))
         with Progress(self._subject, s.optimiser_steps * s.batch, "images", done=self.step * s.batch) as progress:
             first, start, before = self.step, time.monotonic(), self.seconds
@@ -152,7 +152,7 @@ class Training:
 
     def images_per_second(self, steps: int = 10) -> float:
         """Speed of a few steps, after one that compiles. The weights move: for a forecast, not within a run."""
-        step = self._compiled_step()
+        step = self.compiled_step()
         step(self._batches.at(0), 1.0)
         start = time.monotonic()
         for number in range(1, steps + 1):
@@ -165,7 +165,8 @@ class Training:
             variable.assign(average)
         return self.network
 
-    def _compiled_step(self) -> Callable[[Any, float], tuple[float, float]]:
+    def compiled_step(self) -> Callable[[Any, float], tuple[float, float]]:
+        """(batch, beta) -> (loss, gradient norm), see `training_step`."""
         state = (self.network, self._optimiser, self.averages, self._losses)
         if isinstance(self._batches, PoissonBatches):
             return private_step(*state, self._batches.privacy)
