@@ -53,7 +53,7 @@ def rung(config: dict[str, Any], directory: Path, samples: int) -> dict[str, Any
         selecting = dataclasses.replace(
             material, pools=dataclasses.replace(material.pools, test=material.pools.auxiliary)
         )
-        classifier = dataclasses.replace(settings.ensemble, shards=1, slices=1)
+        classifier = settings.ensemble.one_model()
         found = evaluate_generator(generator, selecting, settings, Evaluation(samples, (0,), classifier))
         line |= {key: found[key] for key in ("cas", "cas_real", "cas_ratio", "kid", "precision", "recall", "samples")}
     return line

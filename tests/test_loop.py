@@ -15,9 +15,12 @@ import pytest
 from tests.loop_config import tiny_config
 from tfpdu import preparation
 from tfpdu.common import StopRequested, UserError, files
+from tfpdu.common.run_directory import RunDirectory
 from tfpdu.diffusion import fit_generator, load_generator, load_noisy_classifier
-from tfpdu.loop import run_pdu
+from tfpdu.loop import _Loop, run_pdu
 from tfpdu.settings import Settings
+from tfpdu.synthesis import Synthesis
+from tfpdu.unlearning import ShardedLearner
 
 RUN = "import json,sys; from tfpdu.loop import run_pdu; run_pdu(json.loads(sys.argv[1]), sys.argv[2])"
 ROOT = Path(__file__).parents[1]
@@ -241,6 +244,40 @@ def test_an_eda_prior_with_a_stated_need_measures_nothing(tmp_path):
     row = json.loads((tmp_path / "bias.json").read_text())["attributes"]["parity"]
     assert row["before"] == [0.8, 0.2]
     assert row["prior"][1] > 0.29  # half of the weight selects among S by the need, which is odd alone
+
+
+@pytest.fixture(scope="module")
+def forget_ordered(tmp_path_factory) -> tuple[dict, Path]:
+    options = {"slices": 2, "slice_order": "forget", "epochs": 3, "base_share": 0.6}
+    config = tiny_config(loop__iterations=4, **{f"ensemble__{key}": value for key, value in options.items()})
+    workdir = tmp_path_factory.mktemp("runs") / "forget"
+    finish(config, workdir)
+    return config, workdir
+
+
+def test_forget_ordered_steps_cost_what_the_plan_says(forget_ordered):
+    _, workdir = forget_ordered
+    (plan,) = [e for e in files.read_json_lines(workdir / "metrics.jsonl") if e["event"] == "plan"]
+    assert plan["rebuilds"] == [0, 2]
+    np.testing.assert_allclose([e["cost"] for e in iterations(workdir)], plan["costs"])
+    assert plan["costs"][1] == pytest.approx(1 / 3)
+    assert "of as many full retrainings" in (workdir / "report.html").read_text()
+
+
+def test_a_forget_ordered_run_ends_with_the_weights_of_one_that_never_saw_the_forgotten_rows(forget_ordered, tmp_path):
+    config, workdir = forget_ordered
+    loop = _Loop(Settings.from_config(config), RunDirectory(workdir, config))
+    loop.synthesis = Synthesis(loop.material, loop.prior, loop.settings, loop.run_directory)
+    table = loop._table(4)
+    assert not table.records.is_original.any()
+    loop.learner = ShardedLearner(
+        tmp_path, loop.settings.ensemble, loop.settings.views, classes=10, input_shape=(8, 8, 1), seed=0
+    )
+    loop.learner.learn(table.records, table.shard, table.slice)
+    for shard in ("0", "1"):
+        fresh, ours = ({p.name: h5_hash(p) for p in (d / "shards" / shard).glob("*.h5")} for d in (tmp_path, workdir))
+        assert fresh == ours
+        assert len(ours) == 2  # the base and the end
 
 
 @pytest.fixture(scope="module")

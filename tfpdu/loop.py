@@ -11,6 +11,7 @@ Each step leaves files that the next run in the same directory finds; the event 
 metrics.jsonl marks a step as done. Killed anywhere, the same command gives the same results.
 """
 
+import dataclasses
 import shutil
 import time
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ from tfpdu.reporting import TensorBoardWriter, write_report, write_table1
 from tfpdu.settings import Settings
 from tfpdu.synthesis import Exhausted, Synthesis, Table, join
 from tfpdu.unlearning import Learned, ShardedLearner
+from tfpdu.unlearning.plan import NEVER, BasePlan, plan_bases
 
 
 def run_pdu(config: Mapping[str, Any], workdir: str | Path) -> Path:
@@ -134,7 +136,7 @@ class _Loop:
         if self.synthesis is None:
             return self._plain(t, originals)
         gone = np.setdiff1d(self._forgotten(t), self._forgotten(t - 1)) if t else self._forgotten(0)
-        return join(originals, self.synthesis.rows(t, originals, gone))
+        return self._in_order(t, join(originals, self.synthesis.rows(t, originals, gone)))
 
     def _plain(self, t: int, originals: Table) -> Table:
         """The plain alternatives to diffusion debias what is left and replenish nothing."""
@@ -152,7 +154,35 @@ class _Loop:
         if t == 0:
             files.write_json(self.run_directory.file("bias.json"), result.report)
         shard, slices = _where(result.records, originals)
-        return Table(result.records, shard, slices, result.weights)
+        return self._in_order(t, Table(result.records, shard, slices, result.weights))
+
+    def _in_order(self, t: int, table: Table) -> Table:
+        """With slice_order=forget, the table with its slices as the plan of iteration t has them."""
+        if self.settings.ensemble.slice_order != "forget":
+            return table
+        drawn, records = self.material.drawn, table.records
+        leaves = np.full(len(drawn), NEVER)
+        for step in range(self.settings.loop.iterations, 0, -1):
+            leaves[np.isin(drawn.ids, self._forgotten(step))] = step
+        home = dict(zip(drawn.ids.tolist(), leaves.tolist(), strict=True))
+        sources = [source_id(row_id) for row_id in records.ids.tolist()]  # a copy leaves with its original
+        leaving = np.array([home.get(source, NEVER) for source in sources])
+        made = np.where(np.isin(sources, drawn.ids), -1, records.origin - 1)
+        return dataclasses.replace(table, slice=self._plan(len(records)).slices(t, leaving, made))
+
+    def _plan(self, rows: int) -> BasePlan:
+        """When each base is made anew; fixed, and recorded, at iteration 0."""
+        ensemble, run = self.settings.ensemble, self.run_directory
+        event = run.event("plan")
+        if event is None:
+            counts = [len(self._forgotten(step)) for step in range(self.settings.loop.iterations + 1)]
+            first, last = ensemble.slice_epochs()
+            lasting = self.settings.generator.lineage != "strict"
+            plan = plan_bases(rows, np.diff(counts).tolist(), 1 - first / last, ensemble.base_share, lasting)
+            event = {"event": "plan", **dataclasses.asdict(plan), "total_cost": plan.total_cost}
+            run.record(event)
+        lists = {name: tuple(event[name]) for name in ("rebuilds", "shares", "costs")}
+        return BasePlan(**lists, keeps_synthetic=event["keeps_synthetic"])
 
     # ---- one iteration -----------------------------------------------------------------------
 
@@ -179,6 +209,8 @@ class _Loop:
             "train_seconds": learned.seconds if t == 0 else run.events("iteration")[0]["train_seconds"],
             "unlearn_seconds": 0.0 if t == 0 else learned.seconds,
             "shards_retrained": len(learned.retrained),
+            "row_epochs": learned.row_epochs,
+            "cost": learned.row_epochs / (len(records) * settings.ensemble.epochs),  # of a full retraining
             "bias_total": bias["total_after"],
             "bias_kl": bias["kl_after"],
             "audit_seconds": audit_seconds,

@@ -83,7 +83,7 @@ def gather(settings: Settings, problems: str | Path = "") -> Material:
     pools = cut_pools(records, settings.pools, POOL_SEED)
     drawn = draw(pools.private, settings.draw, settings.seed)
     prior = None if settings.prior.needs_measuring else settings.prior.build(drawn, pools.auxiliary)
-    shard, slices = assign_shards(drawn, settings.ensemble.shards, settings.ensemble.slices, settings.seed)
+    shard, slices = assign_shards(drawn, settings.ensemble.shards, settings.ensemble.dealt_slices, settings.seed)
     forget_order = drawn.ids[hashed_order(drawn.ids, settings.seed, "forget")]
     return Material(pools, drawn, prior, shard, slices, forget_order)
 

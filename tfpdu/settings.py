@@ -165,7 +165,7 @@ class Settings:
             noisy_classifier=_noisy_classifier(generator, steer_images),
             gate_rows=int(gate_rows),
             ensemble=_checked(EnsembleSettings, ensemble, "ensemble"),
-            judge=_checked(EnsembleSettings, {**ensemble, "shards": 1, "slices": 1, **config["judge"]}, "judge"),
+            judge=_checked(EnsembleSettings, {**ensemble, **config["judge"]}, "judge").one_model(),
             views=_build(ViewPolicy, config, "views"),
             loop=_build(LoopSettings, config, "loop"),
             audit=_checked(AuditSettings, audit, "audit"),

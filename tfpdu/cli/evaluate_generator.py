@@ -8,7 +8,6 @@ classifier of auxiliary rows; copies against the generator's own training rows. 
 the run which the generator comes from, but for how it samples (steps, guidance); what is trained here is thrown away.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,7 @@ def _main(argv: Sequence[str]) -> None:
         Evaluation(
             samples=_SAMPLES.value,
             seeds=seeds,
-            classifier=dataclasses.replace(settings.ensemble, shards=1, slices=1),
+            classifier=settings.ensemble.one_model(),
             initial=initial,
             name="transferred" if _INITIAL.value else "scratch",
         ),

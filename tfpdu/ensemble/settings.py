@@ -3,11 +3,13 @@
 import dataclasses
 from typing import Any
 
+from tfpdu.common.errors import UserError
 from tfpdu.common.validation import in_range, non_negative, one_of, positive
 
 STEMS = ("cifar", "imagenet")
 AGGREGATES = ("mean_probability", "vote", "weighted")
 PRECISIONS = ("float32", "mixed_bfloat16")
+SLICE_ORDERS = ("even", "forget")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +20,10 @@ class EnsembleSettings:
       shards: k, how many models share the rows; a row trains one of them.
       slices: R, parts of a shard that are learned one upon the other; a deletion goes back to the last part without
         the row. 1 is the cheapest to learn.
+      slice_order: "even" deals rows to slices by hash; "forget" makes two slices, with the rows that are to be
+        forgotten next in the last one, see `tfpdu.unlearning.plan`.
+      last_slice: with "forget", the share of the epochs that the last slice gets: what a step costs at least.
+      base_share: with "forget", the least share of all rows that the first slice may hold before it is made anew.
       stem: "cifar" (3x3, stride 1) or "imagenet" (7x7, stride 2, pooled): the latter does a fifteenth of the work.
       width: channels of the first stage; 64 is ResNet18.
       image_upscale: enlarges pictures this many times, inside the network.
@@ -34,6 +40,9 @@ class EnsembleSettings:
 
     shards: int = 2
     slices: int = 1
+    slice_order: str = "even"
+    last_slice: float = 1 / 3
+    base_share: float = 0.8
     stem: str = "imagenet"
     width: int = 64
     image_upscale: int = 1
@@ -55,21 +64,40 @@ class EnsembleSettings:
         in_range(0, 0.999, momentum=self.momentum, label_smoothing=self.label_smoothing)
         in_range(0, 1, warmup=self.warmup)
         in_range(1, max(2 * self.epochs - 1, 1), slices=self.slices)  # each slice gets an epoch at least
+        in_range(0, 1, last_slice=self.last_slice, base_share=self.base_share)
         non_negative(weight_decay=self.weight_decay)
+        one_of(SLICE_ORDERS, slice_order=self.slice_order)
         one_of(STEMS, stem=self.stem)
         one_of(PRECISIONS, precision=self.precision)
         one_of(AGGREGATES, aggregate=self.aggregate)
+        if self.slice_order == "forget" and (self.slices != 2 or self.epochs < 2):
+            raise UserError("slice_order=forget: expected slices=2 and at least 2 epochs")
+
+    def one_model(self) -> "EnsembleSettings":
+        """The same training of a single model on all rows at once."""
+        return dataclasses.replace(self, shards=1, slices=1, slice_order="even")
+
+    @property
+    def dealt_slices(self) -> int:
+        """Slices to which rows are dealt by hash: with "forget" none, since the plan says where they lie."""
+        return self.slices if self.slice_order == "even" else 1
 
     def slice_epochs(self) -> list[int]:
         """Where each slice's epochs end: R numbers; the last is the number of epochs in all.
 
         2 epochs / (R + 1) a slice makes the cost that of `epochs` passes over the whole shard (Bourtoule et al. 2021).
+        With "forget" the last slice gets its share, and both together `epochs`.
         """
+        if self.slice_order == "forget":
+            last = min(max(round(self.epochs * self.last_slice), 1), self.epochs - 1)
+            return [self.epochs - last, self.epochs]
         return [2 * self.epochs * (r + 1) // (self.slices + 1) for r in range(self.slices)]
 
     def training(self) -> dict[str, Any]:
-        """The fields that trained weights depend on, JSON-ready; `aggregate` and `threads` are not among them.
+        """The fields that trained weights depend on, JSON-ready, with where the slices' epochs end.
 
         Threads are in the fingerprint of the process, as they really are.
         """
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in ("aggregate", "threads", "shards")}
+        elsewhere = ("aggregate", "threads", "shards", "slices", "slice_order", "last_slice", "base_share")
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in elsewhere}
+        return {**fields, "slice_epochs": self.slice_epochs()}

@@ -74,7 +74,7 @@ def assign_new(
     slice_ = np.zeros(len(new), np.int32)
     for s in range(k):
         rows = np.flatnonzero(result == s)
-        slice_[rows] = _deal(new.take(rows), new.ids[rows], settings.slices, (seed, "new slice"))
+        slice_[rows] = _deal(new.take(rows), new.ids[rows], settings.dealt_slices, (seed, "new slice"))
     return result, slice_
 
 

@@ -87,6 +87,7 @@ def render(run: RunData, title: str | None = None, show_originals: bool = True) 
         groups=_groups(run),
         table=_table(run),
         charts=_charts(run),
+        plan=next(iter(run.named("plan")), None),
         attacks=_attacks(run),
         guarantee=guarantees(run),
         conditions=conditions(run),
