@@ -11,7 +11,6 @@ Each step leaves files that the next run in the same directory finds; the event 
 metrics.jsonl marks a step as done. Killed anywhere, the same command gives the same results.
 """
 
-import dataclasses
 import shutil
 import time
 from collections.abc import Mapping
@@ -21,10 +20,8 @@ from typing import Any
 import numpy as np
 
 from tfpdu.audit import accuracy_by_group, audit_members
-from tfpdu.augment import debias
 from tfpdu.bias import bias_report
-from tfpdu.bias.resample import source_id
-from tfpdu.common import UserError, files, say
+from tfpdu.common import files, say
 from tfpdu.common.determinism import configure
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.run_directory import RunDirectory
@@ -33,9 +30,10 @@ from tfpdu.ensemble import Ensemble
 from tfpdu.preparation import Material, fit_prior, prepare_data
 from tfpdu.reporting import TensorBoardWriter, write_report, write_table1
 from tfpdu.settings import Settings
-from tfpdu.synthesis import Exhausted, Synthesis, Table, join
+from tfpdu.steps import Step
+from tfpdu.synthesis import Exhausted, Table
+from tfpdu.tables import Tables
 from tfpdu.unlearning import Learned, ShardedLearner
-from tfpdu.unlearning.plan import NEVER, BasePlan, plan_bases
 
 
 def run_pdu(config: Mapping[str, Any], workdir: str | Path) -> Path:
@@ -67,13 +65,11 @@ class _Loop:
         self.material: Material = prepare_data(settings, run)
         self.prior = fit_prior(self.material, settings, run)
         self.learner = self._learner("")
-        self.synthesis: Synthesis | None = None
+        self.tables = Tables(self.material, self.prior, settings, run, frozenset())
 
     def run(self) -> Path:
         settings, run = self.settings, self.run_directory
         self._baseline()
-        if settings.augment.method == "diffusion":
-            self.synthesis = Synthesis(self.material, self.prior, settings, run)
         for t in range(settings.loop.iterations + 1):
             safe_point()
             if run.event("iteration", t) is not None:
@@ -81,7 +77,7 @@ class _Loop:
             if run.event("stopped", t) is not None:
                 break
             try:
-                table = self._table(t)
+                table = self.tables.after(Step(t), self.material.drawn.ids[self.material.leaves == t])
             except Exhausted as end:
                 run.record({"event": "stopped", "iteration": t, "reason": str(end)})
                 say(f"iteration {t}: {end}; done")
@@ -121,69 +117,6 @@ class _Loop:
         )
         shutil.rmtree(run.file("baseline"), ignore_errors=True)  # it saw rows that will be forgotten
 
-    # ---- the table after iteration t -------------------------------------------------------
-
-    def _forgotten(self, t: int) -> np.ndarray:
-        """Ids forgotten up to iteration t: the first round(n0 * t / T) of the forget order."""
-        order = self.material.forget_order
-        return order[: round(len(order) * t / self.settings.loop.iterations)]
-
-    def _table(self, t: int) -> Table:
-        """S after iteration t: the originals not yet forgotten, and the synthetic rows that stand in for the others."""
-        drawn = self.material.drawn
-        left = ~np.isin(drawn.ids, self._forgotten(t))
-        originals = Table(drawn.take(left), self.material.shard[left], self.material.slice[left])
-        if self.synthesis is None:
-            return self._plain(t, originals)
-        gone = np.setdiff1d(self._forgotten(t), self._forgotten(t - 1)) if t else self._forgotten(0)
-        return self._in_order(t, join(originals, self.synthesis.rows(t, originals, gone)))
-
-    def _plain(self, t: int, originals: Table) -> Table:
-        """The plain alternatives to diffusion debias what is left and replenish nothing."""
-        if not len(originals.records):
-            raise Exhausted(
-                f"no originals are left, and config.augment.method={self.settings.augment.method} adds none"
-            )
-        augment, prior = self.settings.augment, self.prior
-        try:
-            result = debias(originals.records, prior, None, settings=augment, seed=self.settings.seed, iteration=t)
-        except UserError as error:
-            if t == 0:
-                raise
-            raise Exhausted(str(error)) from None  # too few rows are left for this method
-        if t == 0:
-            files.write_json(self.run_directory.file("bias.json"), result.report)
-        shard, slices = _where(result.records, originals)
-        return self._in_order(t, Table(result.records, shard, slices, result.weights))
-
-    def _in_order(self, t: int, table: Table) -> Table:
-        """With slice_order=forget, the table with its slices as the plan of iteration t has them."""
-        if self.settings.ensemble.slice_order != "forget":
-            return table
-        drawn, records = self.material.drawn, table.records
-        leaves = np.full(len(drawn), NEVER)
-        for step in range(self.settings.loop.iterations, 0, -1):
-            leaves[np.isin(drawn.ids, self._forgotten(step))] = step
-        home = dict(zip(drawn.ids.tolist(), leaves.tolist(), strict=True))
-        sources = [source_id(row_id) for row_id in records.ids.tolist()]  # a copy leaves with its original
-        leaving = np.array([home.get(source, NEVER) for source in sources])
-        made = np.where(np.isin(sources, drawn.ids), -1, records.origin - 1)
-        return dataclasses.replace(table, slice=self._plan(len(records)).slices(t, leaving, made))
-
-    def _plan(self, rows: int) -> BasePlan:
-        """When each base is made anew; fixed, and recorded, at iteration 0."""
-        ensemble, run = self.settings.ensemble, self.run_directory
-        event = run.event("plan")
-        if event is None:
-            counts = [len(self._forgotten(step)) for step in range(self.settings.loop.iterations + 1)]
-            first, last = ensemble.slice_epochs()
-            lasting = self.settings.generator.lineage != "strict"
-            plan = plan_bases(rows, np.diff(counts).tolist(), 1 - first / last, ensemble.base_share, lasting)
-            event = {"event": "plan", **dataclasses.asdict(plan), "total_cost": plan.total_cost}
-            run.record(event)
-        lists = {name: tuple(event[name]) for name in ("rebuilds", "shares", "costs")}
-        return BasePlan(**lists, keeps_synthetic=event["keeps_synthetic"])
-
     # ---- one iteration -----------------------------------------------------------------------
 
     def _iterate(self, t: int, step: Table) -> None:
@@ -201,7 +134,7 @@ class _Loop:
         event = {
             "event": "iteration",
             "iteration": t,
-            "forget_fraction": len(self._forgotten(t)) / len(material.drawn),
+            "forget_fraction": float(np.mean(self.tables.gone(Step(t)))),
             "n_original": int(records.is_original.sum()),
             "n_synthetic": int((~records.is_original).sum()),
             **retain,
@@ -233,7 +166,7 @@ class _Loop:
         start = time.monotonic()
         material, settings = self.material, self.settings
         last = settings.loop.iterations
-        gone = np.isin(material.drawn.ids, self._forgotten(t))
+        gone = self.tables.gone(Step(t))
         rows = audit_members(
             ensemble.probabilities,
             {
@@ -275,10 +208,3 @@ def _accuracies(ensemble: Ensemble, records: Records) -> dict[str, float | None]
         "retain_accuracy_originals": float(right[original].mean()) if original.any() else None,
         "retain_accuracy_synthetic": float(right[~original].mean()) if (~original).any() else None,
     }
-
-
-def _where(records: Records, originals: Table) -> tuple[np.ndarray, np.ndarray]:
-    """Shard and slice of rows kept or copied from originals: a copy stays where its source is."""
-    home = dict(zip(originals.records.ids.tolist(), zip(originals.shard, originals.slice, strict=True), strict=True))
-    pairs = [home[source_id(row_id)] for row_id in records.ids.tolist()]
-    return np.array([s for s, _ in pairs], np.int32), np.array([r for _, r in pairs], np.int32)

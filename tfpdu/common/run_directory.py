@@ -92,17 +92,18 @@ class RunDirectory:
             yield
 
     def record(self, event: Mapping[str, Any]) -> None:
-        """Appends an event to `metrics.jsonl` unless one with its `event` and `iteration` is there."""
-        if self.event(event["event"], event.get("iteration")) is None:
+        """Appends an event to `metrics.jsonl` unless one with its `event`, `iteration` and `round` is there."""
+        if self.event(event["event"], event.get("iteration"), event.get("round")) is None:
             files.append_json_line(self.file("metrics.jsonl"), dict(event))
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """All events of a kind, in order."""
         return [e for e in files.read_json_lines(self.file("metrics.jsonl")) if e.get("event") == name]
 
-    def event(self, name: str, iteration: int | None = None) -> dict[str, Any] | None:
-        """The event of a kind (of an iteration), or None."""
-        return next((e for e in self.events(name) if e.get("iteration") == iteration), None)
+    def event(self, name: str, iteration: int | None = None, round: int | None = None) -> dict[str, Any] | None:
+        """The event of a kind (of an iteration, of a deletion round), or None."""
+        found = self.events(name)
+        return next((e for e in found if e.get("iteration") == iteration and e.get("round") == round), None)
 
     def replace_rows(self, name: str, rows: list[dict[str, Any]], **key: Any) -> None:
         """Rewrites a JSON list file with all rows that match `key` replaced by the new ones."""
