@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 from tfpdu.unlearning.ledger import Ledger
 from tfpdu.unlearning.selection import Selector, select
+from tfpdu.unlearning.tombstones import Tombstones
 
 if TYPE_CHECKING:
     from tfpdu.unlearning.exact import Learned, ShardedLearner
 
-__all__ = ["Learned", "Ledger", "Selector", "ShardedLearner", "select"]
+__all__ = ["Learned", "Ledger", "Selector", "ShardedLearner", "Tombstones", "select"]
 
 
 def __getattr__(name: str) -> Any:
