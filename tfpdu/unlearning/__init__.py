@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 from tfpdu.unlearning.ledger import Ledger
 from tfpdu.unlearning.selection import Selector, select
 from tfpdu.unlearning.tombstones import Tombstones
+from tfpdu.unlearning.twins import near_duplicates
 
 if TYPE_CHECKING:
     from tfpdu.unlearning.exact import Learned, ShardedLearner
 
-__all__ = ["Learned", "Ledger", "Selector", "ShardedLearner", "Tombstones", "select"]
+__all__ = ["Learned", "Ledger", "Selector", "ShardedLearner", "Tombstones", "near_duplicates", "select"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,8 @@
 """Pictures that may not come back: salted hashes of what was deleted, kept in the ledger.
 
 A tombstone is an HMAC of a picture's shape and pixels (`tfpdu.unlearning.salt`). It gives nothing of the picture
-away, and knows only the very same pixels again: one that was compressed anew, mirrored or cropped passes. Those are
-found while the picture is still there, by `tfpdu.unlearning.twins`.
+away, and knows only the very same pixels again: one that was compressed anew, mirrored or cropped passes. Most of
+these are found while the picture is still there, by `tfpdu.unlearning.twins`.
 """
 
 import dataclasses
