@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special
 
 from tfpdu.common import UserError
-from tfpdu.common.validation import positive
+from tfpdu.common.validation import non_negative, positive
 from tfpdu.unlearning import logistic
 from tfpdu.unlearning.noise import gaussian_sigma, open_unit
 
@@ -26,6 +26,10 @@ class HeadSettings:
       epsilon: of the claim, above 0.
       delta: of the claim, in (0, 1).
       residual: r, the gradient norm at which minimising ends. Above 0.
+      distance: 0 makes the noise for what one Newton step can be wrong by on the worst rows there could be. Above 0,
+        steps are repeated until the gradient shows that the weights are at most this far from those without the
+        forgotten rows, and the noise is made for that: mostly the first step will do, and the noise is a small
+        part of the other's.
     """
 
     feature_norm: float = 1.0
@@ -35,6 +39,7 @@ class HeadSettings:
     epsilon: float = 1.0
     delta: float = 1e-5
     residual: float = 1e-9
+    distance: float = 0.0
 
     def __post_init__(self) -> None:
         positive(
@@ -45,6 +50,7 @@ class HeadSettings:
             residual=self.residual,
         )
         open_unit(delta=self.delta)
+        non_negative(distance=self.distance)
         if int(self.capacity) != self.capacity:
             raise UserError(f"capacity: expected a whole number of rows, got {self.capacity!r}")
 
@@ -56,6 +62,8 @@ class HeadSettings:
     def gamma(self, rows: int) -> float:
         """How far apart the centres can be for a head of `rows` rows: the formula of `tfpdu.unlearning.certified`."""
         off = self.residual / self.strong_convexity
+        if self.distance:
+            return self.distance + off
         bound = logistic.lipschitz(self.radius)
         moved = logistic.displacement(rows, self.capacity, bound, self.strong_convexity) + off
         return logistic.hessian_lipschitz(self.radius) / (2 * self.strong_convexity) * moved**2 + 2 * off

@@ -128,24 +128,27 @@ def newton_step(weights: np.ndarray, slope: np.ndarray, curvature: np.ndarray, r
     return weights - step.reshape(weights.shape)
 
 
-def minimiser(rows: Rows, classes: int, strong_convexity: float, residual: float) -> np.ndarray:
+def minimiser(
+    rows: Rows, classes: int, strong_convexity: float, residual: float, start: np.ndarray | None = None
+) -> np.ndarray:
     """Weights with norm(grad F(w)) <= `residual`, so at most residual / lambda from the minimiser.
 
-    Newton's method with backtracking, from zero.
+    Newton's method with backtracking.
 
     Args:
       rows: at least one.
       classes: K; a class without rows is allowed.
       strong_convexity: lambda, above 0.
       residual: above 0, in units of the gradient.
+      start: float64[K, p]; zeros by default.
 
     Returns:
-      float64[K, p].
+      float64[K, p]; the start itself where it is good enough.
 
     Raises:
       UserError: more weights than a Hessian is kept for, or a residual that float64 cannot reach.
     """
-    weights = np.zeros((classes, rows.features.shape[1]))
+    weights = np.zeros((classes, rows.features.shape[1])) if start is None else start
     if weights.size > MOST_PARAMETERS:
         raise UserError(
             f"head: {classes} classes x {weights.shape[1]} features are {weights.size} weights, at most "
