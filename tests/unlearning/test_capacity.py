@@ -31,7 +31,7 @@ PROBLEM = dict(n=5000, d=50, lipschitz=1.5, strong_convexity=0.5, hessian_lipsch
 
 @pytest.mark.parametrize(("problem", "noise", "excess", "capacity"), VECTORS)
 def test_bounds_and_capacity_give_the_worked_numbers(problem, noise, excess, capacity):
-    n, m, d, lipschitz, *rest = problem
+    n, _, d, lipschitz, *rest = problem
     _, sigma = newton_noise(*problem)
     assert math.sqrt(d) * sigma * lipschitz == pytest.approx(noise, abs=5e-7)
     assert excess_risk_bound(*problem) == pytest.approx(excess, abs=5e-7)
@@ -113,9 +113,9 @@ def test_the_table_shows_each_figure_with_formula_source_and_kind():
         "Newton step, noise term": deletion_capacity(**PROBLEM),
         "Newton step, all terms": largest_request(**PROBLEM),
         "Newton step, rate": newton_rate(5000, 50),
-        "Newton step, rate with privacy": newton_rate(5000, 50, 1.0, 1e-4),
+        "Newton step, rate with epsilon and delta": newton_rate(5000, 50, 1.0, 1e-4),
         "Private learning, rate": private_rate(5000, 50),
-        "Private learning, rate with privacy": private_rate(5000, 50, 1.0, 1e-4),
+        "Private learning, rate with epsilon and delta": private_rate(5000, 50, 1.0, 1e-4),
     }
     assert all(figure["formula"] and figure["source"] for figure in table)
     assert [figure["kind"] for figure in table] == ["upper bound", *["guarantee"] * 2, *["rate"] * 4]
@@ -123,9 +123,9 @@ def test_the_table_shows_each_figure_with_formula_source_and_kind():
 
 BASE = np.array([0.5, 0.7, 0.6])
 LOSSES = {
-    100: BASE + [0.050, 0.052, 0.054],
-    10: BASE + [0.002, 0.004, 0.006],
-    50: BASE + [0.008, 0.010, 0.018],
+    100: BASE + np.array([0.050, 0.052, 0.054]),
+    10: BASE + np.array([0.002, 0.004, 0.006]),
+    50: BASE + np.array([0.008, 0.010, 0.018]),
 }
 
 
@@ -145,9 +145,9 @@ def test_the_measured_capacity_and_its_interval_are_as_by_hand():
 
 def test_pairing_takes_out_what_seeds_have_in_common():
     """Seeds differ by 0.1, their pairs by 0.001: unpaired, nothing at all could be said."""
-    found = measured_capacity({20: BASE + [0.001, 0.002, 0.003]}, BASE)
+    found = measured_capacity({20: BASE + np.array([0.001, 0.002, 0.003])}, BASE)
     assert found.low == found.rows == 20
-    swapped = measured_capacity({20: BASE[::-1] + [0.001, 0.002, 0.003]}, BASE)
+    swapped = measured_capacity({20: BASE[::-1] + np.array([0.001, 0.002, 0.003])}, BASE)
     assert (swapped.low, swapped.rows, swapped.high) == (0, 20, math.inf)
 
 

@@ -4,7 +4,7 @@ Definition [1; Pan et al., definition 3]: the largest m for which, whatever U of
 expected population risk of the unlearned model is at most 0.01 above the best possible one. The figures here do not
 measure the same thing, which is why they are shown side by side:
 
-- `theorem_guard`: no algorithm can do more than c n in the worst case (an upper bound, for eps = 1, delta <= 0.005).
+- `theorem_guard`: no algorithm can do more than c n in the worst case (an upper bound, for eps <= 1, delta <= 0.005).
 - `deletion_capacity`, `largest_request`: what the Newton step is *sure* to do, constants included, for a strongly
   convex loss.
 - `newton_rate`, `private_rate`: the same and its rival, learning with differential privacy, as rates without constants.
@@ -187,7 +187,7 @@ def capacity_table(
     """The theoretical figures side by side; arguments as of the functions above.
 
     Returns:
-      One dict a figure: `name`, `rows` (a number), `formula`, `source`, `kind`: 'upper bound' (nobody can do more),
+      One dict a figure: `name`, `rows` (a number), `formula`, `source`, `kind`: 'upper bound' (of the worst case),
       'guarantee' (the Newton step does it, if the loss has these constants) or 'rate' (known up to a constant).
     """
     problem = (n, d, lipschitz, strong_convexity, hessian_lipschitz, epsilon, delta)
@@ -210,7 +210,7 @@ def capacity_table(
         ),
         ("Newton step, rate", newton_rate(n, d), "n / d^(1/4)", paper, "rate"),
         (
-            "Newton step, rate with privacy",
+            "Newton step, rate with epsilon and delta",
             newton_rate(n, d, epsilon, delta),
             "n sqrt(eps) / (d ln(1/delta))^(1/4)",
             paper,
@@ -218,7 +218,7 @@ def capacity_table(
         ),
         ("Private learning, rate", private_rate(n, d), "n / d^(1/2)", paper, "rate"),
         (
-            "Private learning, rate with privacy",
+            "Private learning, rate with epsilon and delta",
             private_rate(n, d, epsilon, delta),
             "n eps / (d ln(1/delta))^(1/2)",
             paper,

@@ -1,42 +1,50 @@
-"""Certified removal for a convex head: logistic regression on frozen features, a Newton step, and noise.
+"""Certified removal for a convex head: logistic regression on frozen features, Newton steps, and noise.
 
 The claim. Let A learn a head from rows S, and let U, at most `capacity` rows of it, be forgotten. The head released
 then and the head that A releases after learning S without U are (epsilon, delta)-indistinguishable, either way round
 [1]: P[first in W] <= e^epsilon P[second in W] + delta for every set W of weights.
 
-It holds because both are a centre plus Gaussian noise, and the centres are never further apart than
+It holds because both are a centre plus Gaussian noise of one standard deviation, and the centres are never further
+apart than gamma. There are two ways to be sure of a gamma:
 
-    gamma = (M / (2 lambda)) (2 m G / (lambda n) + r / lambda)^2 + 2 r / lambda
+- *Measured*, the default: `HeadSettings.distance` is declared beforehand, and Newton steps on the rows that stay go on
+  until their gradient has a norm of lambda * distance at most. F is lambda-strongly convex, so the weights are then
+  within `distance` of its minimiser, and gamma = distance + r / lambda [3 does so with gradient descent]. Here r is
+  the gradient norm at which learning stops: r / lambda is how far the head that never saw U can be off.
+- *Worst case*, `distance=0`: exactly one Newton step, whatever the rows are [1]:
 
-whatever the rows are: m the capacity, G and M of `tfpdu.unlearning.logistic`, r the gradient norm at which minimising
-stops. One r/lambda inside is the learned weights' distance from the minimiser that the step sets out from; outside, one
-is that of the head that never saw U, one the step's own linear system. With r = 0 it is `newton_noise`'s gamma. The
-head without any request carries the same noise, or it would be no head that "never saw U" can look like.
+      gamma = (M / (2 lambda)) (2 m G / (lambda n) + r / lambda)^2 + 2 r / lambda
 
-The worst case is far from the usual one: on digits the step is some 10^4 times closer. So `HeadSettings.distance`, if
-it is above 0, takes the gamma as given, distance + r / lambda, and makes the weights meet it: with strong convexity, a
-gradient of the rows that stay of norm lambda * distance proves it, for these very rows. Newton steps go on until it is
-met [3 does so with gradient descent]. The claim is the same, and holds at any capacity.
+  with m the capacity, G and M of `tfpdu.unlearning.logistic`. One r / lambda inside is the learned weights' distance
+  from the minimiser that the step sets out from; outside, one is that of the head that never saw U, one the step's own
+  linear system. With r = 0 it is `newton_noise`'s gamma. On digits the step is some 10^4 times closer than that.
+
+The head without any request carries the same noise, or it would be no head that "never saw U" can look like.
 
 What it takes, and what it does not say:
 
 - The features must come from an extractor that no row of S trained or tuned, and not be normalised with statistics of
   S.
 - n, m, lambda and the noise are public constants. They stay as they are while rows go: every request is answered from
-  the learned weights and *all* rows forgotten so far, so the order of requests does not matter, nothing comes back, and
-  the sum of them is held against the capacity.
+  the learned weights and *all* rows forgotten so far, so the order of requests does not matter, errors do not add up,
+  nothing comes back, and the sum of requests is held against the capacity.
 - Each release has noise of its own. For a row forgotten by the i-th of k releases, those from the i-th on are together
-  as indistinguishable as one with sqrt(k - i + 1) gamma (`gaussian_epsilon`), also where requests were chosen after
-  looking at earlier releases. What was released *before* the request is not taken back.
+  as indistinguishable from as many heads learned without the rows as one with sqrt(k - i + 1) gamma is
+  (`gaussian_epsilon`).
+- Requests may be chosen after looking at earlier releases: the claim then holds for every course of those, given it.
+  But *which* rows go may then itself tell about a row that went earlier [4]; no unlearning can take that back.
+- Nor does it take back what was released before the request. Whoever has a head from before and one from after can
+  compare them, and learn more of the row than from either.
 - It speaks of what is released. The state behind it (`save`) still depends on forgotten rows through the learned
   weights, though their features are gone from it: keep it as secret as the rows were. Whoever must leave no trace
-  learns the head anew.
+  learns the head anew, which costs a later claim nothing: that head never saw them.
 
 References:
   [1] Sekhari, Acharya, Kamath, Suresh. Remember what you want to forget: algorithms for machine unlearning. NeurIPS
       2021.
   [2] Guo, Goldstein, Hannun, van der Maaten. Certified data removal from machine learning models. ICML 2020.
   [3] Neel, Roth, Sharifi-Malvajerdi. Descent-to-delete: gradient-based methods for machine unlearning. ALT 2021.
+  [4] Gupta, Jung, Neel, Roth, Sharifi-Malvajerdi, Waites. Adaptive machine unlearning. NeurIPS 2021.
 """
 
 import dataclasses
@@ -55,7 +63,7 @@ from tfpdu.common.files import array_hash, read_npz, write_npz
 from tfpdu.unlearning import logistic
 from tfpdu.unlearning.head import HeadRelease, HeadSettings
 from tfpdu.unlearning.logistic import Rows
-from tfpdu.unlearning.noise import check_count, gaussian_epsilon, secret_noise
+from tfpdu.unlearning.noise import gaussian_epsilon, secret_noise
 
 STATE = "certified_head.npz"
 
@@ -73,9 +81,10 @@ class Certificate:
       gamma: how far apart the centres can be.
       sigma: standard deviation of the noise on each weight.
       releases: how many there were, this one included.
-      epsilon_since_first: for the rows forgotten first, of all releases since then together, at the same delta.
+      epsilon_since_first: for the rows forgotten first, of all releases since then together, at the same delta;
+        `epsilon` while nothing is forgotten.
       distance: at most this far is this release's centre from the minimiser without the forgotten rows, measured by
-        its gradient [2]; gamma is the worst case of any rows. Depends on the rows: not for publication.
+        its gradient [2]; never above gamma. Depends on the rows: not for publication.
     """
 
     epsilon: float
@@ -208,7 +217,7 @@ def fit_head(
 
     Args:
       features: real[n, p], finite, of an extractor that none of the rows trained.
-      labels: int[n] in 0..classes-1, at least two of them among the rows.
+      labels: int[n] in 0..classes-1; a class may have no row.
       ids: n unique strings. The order of the rows has no influence.
       classes: K, at least 2.
       settings: see `HeadSettings`.
@@ -219,16 +228,12 @@ def fit_head(
         already (as for the head that a claim compares with); by default n.
 
     Raises:
-      UserError: features that are no finite table, labels or ids that do not fit, one class, a capacity beyond the
-        rows, too many weights, or a residual that float64 cannot reach.
+      UserError: features that are no finite table, labels or ids that do not fit, a capacity that leaves no row, too
+        many weights, or a residual that float64 cannot reach.
     """
     prepared = settings.prepared(features)
     labels, names = _checked(labels, ids, len(prepared), classes)
-    rows = len(names) if rows is None else rows
-    check_count(rows, settings.capacity)
-    if not len(names) <= rows <= len(names) + settings.capacity:
-        most = len(names) + settings.capacity
-        raise UserError(f"rows: expected {len(names)} (the table's) to {most} (the capacity more), got {rows}")
+    rows = _public_count(rows, len(names), settings.capacity)
     secret = secrets.token_hex(16) if secret is None else secret
     if len(secret) < 32:
         raise UserError(
@@ -267,7 +272,7 @@ def load_head(directory: str | Path) -> CertifiedHead:
 
 
 def _newton_centre(learned: np.ndarray, kept: Rows, settings: HeadSettings) -> np.ndarray:
-    """A Newton step on the loss of the rows that stay, from the weights learned on all.
+    """Newton steps on the loss of the rows that stay, from the weights learned on all: one, or till it is near enough.
 
     The gradient there is, up to the residual, minus the forgotten rows' over the number of those that stay: [1] in the
     form that needs the rows that stay, not those that go.
@@ -292,8 +297,20 @@ def _rows(state: dict[str, np.ndarray]) -> Rows:
     return Rows(state["features"], state["labels"])
 
 
+def _public_count(rows: int | None, n: int, capacity: int) -> int:
+    """The number of rows that the noise is made for: those of the table, or as many as the caller says there were."""
+    rows = n if rows is None else rows
+    if not n <= rows <= n + capacity or int(rows) != rows:
+        raise UserError(f"rows: expected {n} (the table's) to {n + capacity} (the capacity more), got {rows!r}")
+    if capacity >= rows:
+        raise UserError(f"capacity: expected less than the {rows} rows, so that one stays, got {capacity}")
+    return int(rows)
+
+
 def _checked(labels: Any, ids: Sequence[str], n: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Labels as int64[n] and ids as text[n]."""
+    if classes < 2 or int(classes) != classes:
+        raise UserError(f"classes: expected a whole number of at least 2, got {classes!r}")
     labels, names = np.asarray(labels), np.asarray(ids, np.str_)
     if labels.shape != (n,) or labels.dtype.kind not in "iu":
         raise UserError(f"labels: expected {n} whole numbers, got {labels.dtype} of shape {list(labels.shape)}")
@@ -301,8 +318,6 @@ def _checked(labels: Any, ids: Sequence[str], n: int, classes: int) -> tuple[np.
     if wrong.any():
         row = np.flatnonzero(wrong)[0]
         raise UserError(f"labels: row {row} has {labels[row]}, expected 0 to {classes - 1}")
-    if len(np.unique(labels)) < 2:
-        raise UserError(f"labels: the {n} rows have one class or none, at least two are needed")
     if names.shape != (n,) or len(np.unique(names)) < n:
         raise UserError(f"ids: expected {n} different ones, got {len(np.unique(names))} in shape {list(names.shape)}")
     return labels.astype(np.int64), names

@@ -20,16 +20,16 @@ class HeadSettings:
     Attributes:
       feature_norm: B; longer feature vectors are scaled to this norm, each by itself. Above 0.
       intercept: append a constant 1 to the features; it counts to R = sqrt(B^2 + 1) and is regularised.
-      strong_convexity: lambda, the weight of the L2 term. Above 0; the noise goes down with its third power.
-      capacity: m, how many rows may be forgotten before the head has to be learned anew. At least 1; the noise grows
-        with its square.
+      strong_convexity: lambda, the weight of the L2 term. Above 0. With `distance=0` the noise goes with 1 / lambda^3.
+      capacity: m, how many rows may be forgotten before the head has to be learned anew. At least 1. With `distance=0`
+        the noise goes with m^2, otherwise it does not depend on it.
       epsilon: of the claim, above 0.
       delta: of the claim, in (0, 1).
       residual: r, the gradient norm at which minimising ends. Above 0.
-      distance: 0 makes the noise for what one Newton step can be wrong by on the worst rows there could be. Above 0,
-        steps are repeated until the gradient shows that the weights are at most this far from those without the
-        forgotten rows, and the noise is made for that: mostly the first step will do, and the noise is a small
-        part of the other's.
+      distance: Newton steps are repeated until the gradient shows that the weights are at most this far from those
+        without the forgotten rows, and the noise is made for that; mostly the first step will do. At least 0; 0 takes
+        one step and makes the noise for what it can be wrong by on the worst rows there could be, in practice orders
+        of magnitude more.
     """
 
     feature_norm: float = 1.0
@@ -39,7 +39,7 @@ class HeadSettings:
     epsilon: float = 1.0
     delta: float = 1e-5
     residual: float = 1e-9
-    distance: float = 0.0
+    distance: float = 1e-3
 
     def __post_init__(self) -> None:
         positive(

@@ -116,7 +116,7 @@ def newton_step(weights: np.ndarray, slope: np.ndarray, curvature: np.ndarray, r
     try:
         factor = linalg.cho_factor(curvature, lower=True)
     except linalg.LinAlgError:
-        raise UserError("newton_step: the Hessian is not positive definite") from None
+        raise UserError("head: the Hessian is not positive definite; raise strong_convexity") from None
     step = np.zeros_like(target)
     for _ in range(4):  # refinement: each turn takes off what rounding left
         left = target - curvature @ step
@@ -124,7 +124,7 @@ def newton_step(weights: np.ndarray, slope: np.ndarray, curvature: np.ndarray, r
             return weights - step.reshape(weights.shape)
         step += linalg.cho_solve(factor, left)
     if np.linalg.norm(target - curvature @ step) > residual:
-        raise UserError(f"newton_step: a residual of {residual:g} is out of float64's reach here; raise it")
+        raise UserError(f"head: a residual of {residual:g} is out of float64's reach here; raise it")
     return weights - step.reshape(weights.shape)
 
 
@@ -163,7 +163,7 @@ def minimiser(
         # A direction needs no more accuracy than the gradient it takes away.
         target = newton_step(weights, slope, curvature, max(residual / 2, 1e-6 * float(np.linalg.norm(slope))))
         weights, value = _backtracked(weights, target, value, slope, rows, strong_convexity)
-    raise UserError(f"head: no gradient below {residual:g} after {MOST_STEPS} Newton steps; raise it")
+    raise UserError(f"head: no gradient below {residual:g} in {MOST_STEPS} Newton steps; raise residual or distance")
 
 
 def _backtracked(
