@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -357,3 +359,21 @@ def test_what_does_not_fit_is_refused_in_one_line(call, message):
     with pytest.raises(UserError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+def test_the_code_of_the_documentation_runs_and_prints_what_it_says(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "certified.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for block in blocks:
+        exec(block, {})
+    printed = capsys.readouterr().out.splitlines()
+    assert len(blocks) == 2
+    assert float(printed[0].removeprefix("accuracy ")) > 0.9
+    assert all(line in page for line in printed[1:])
+    assert printed[1:] == [
+        "epsilon 1, delta 1e-05, sigma 0.0037",
+        "2 of at most 100 rows forgotten",
+        "both releases together: epsilon 1.47",
+        "10 rows, 95 % interval 10 to 99",
+    ]
