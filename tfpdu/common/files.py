@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +17,11 @@ from tfpdu.common.errors import UserError
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], mode: int = 0o666) -> Iterator[Path]:
     """Yields a temporary sibling to write to; renames it over `path` if the block ends well.
 
-    The sibling keeps the suffixes of `path`, since Keras and NumPy choose a format by them.
+    The sibling keeps the suffixes of `path`, since Keras and NumPy choose a format by them. `mode` is narrowed by the
+    process's umask.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +33,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, mode & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -39,9 +41,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     sync_directory(path.parent)
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+def write_text(path: str | os.PathLike[str], text: str, mode: int = 0o666) -> None:
     """Writes UTF-8 text atomically."""
-    with replacing(path) as temporary:
+    with replacing(path, mode) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -88,9 +90,26 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise UserError(f"{path}: not valid JSON ({error})") from None
 
 
-def write_npz(path: str | os.PathLike[str], **arrays: np.ndarray) -> None:
+def secret(path: str | os.PathLike[str]) -> str:
+    """The secret kept in a file that only its owner can read: the one that is there, or else a new random one.
+
+    A new one, 32 hex digits of the system's randomness, is on disk before it is returned.
+
+    Raises:
+      UserError: the file is there and empty.
+    """
+    path = Path(path)
+    if not path.exists():
+        write_text(path, secrets.token_hex(16), 0o600)
+    text = path.read_text(encoding="utf-8").strip()
+    if not text:
+        raise UserError(f"{path}: it is empty; a secret was expected")
+    return text
+
+
+def write_npz(path: str | os.PathLike[str], mode: int = 0o666, **arrays: np.ndarray) -> None:
     """Writes a compressed .npz atomically, with fixed bytes for fixed arrays (NumPy stamps no time)."""
-    with replacing(path) as temporary, open(temporary, "wb") as file:
+    with replacing(path, mode) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
 
 

@@ -2,7 +2,21 @@
 
 from typing import TYPE_CHECKING, Any
 
+from tfpdu.unlearning.capacity import (
+    MeasuredCapacity,
+    capacity_table,
+    deletion_capacity,
+    excess_risk_bound,
+    largest_request,
+    measured_capacity,
+    newton_rate,
+    private_rate,
+    theorem_guard,
+)
+from tfpdu.unlearning.certified import Certificate, CertifiedHead, fit_head, load_head
+from tfpdu.unlearning.head import HeadRelease, HeadSettings
 from tfpdu.unlearning.ledger import Ledger
+from tfpdu.unlearning.noise import gaussian_delta, gaussian_epsilon, gaussian_sigma, newton_noise
 from tfpdu.unlearning.selection import Selector, select
 from tfpdu.unlearning.tombstones import Tombstones
 from tfpdu.unlearning.twins import near_duplicates
@@ -10,7 +24,34 @@ from tfpdu.unlearning.twins import near_duplicates
 if TYPE_CHECKING:
     from tfpdu.unlearning.exact import Learned, ShardedLearner
 
-__all__ = ["Learned", "Ledger", "Selector", "ShardedLearner", "Tombstones", "near_duplicates", "select"]
+__all__ = [
+    "Certificate",
+    "CertifiedHead",
+    "HeadRelease",
+    "HeadSettings",
+    "Learned",
+    "Ledger",
+    "MeasuredCapacity",
+    "Selector",
+    "ShardedLearner",
+    "Tombstones",
+    "capacity_table",
+    "deletion_capacity",
+    "excess_risk_bound",
+    "fit_head",
+    "gaussian_delta",
+    "gaussian_epsilon",
+    "gaussian_sigma",
+    "largest_request",
+    "load_head",
+    "measured_capacity",
+    "near_duplicates",
+    "newton_noise",
+    "newton_rate",
+    "private_rate",
+    "select",
+    "theorem_guard",
+]
 
 
 def __getattr__(name: str) -> Any:
