@@ -26,14 +26,14 @@ from tfpdu.common.determinism import configure
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Records
+from tfpdu.deletion import carry_out
 from tfpdu.ensemble import Ensemble
-from tfpdu.preparation import Material, fit_prior, prepare_data
 from tfpdu.reporting import TensorBoardWriter, write_report, write_table1
 from tfpdu.settings import Settings
+from tfpdu.state import State, learner_of
 from tfpdu.steps import Step
 from tfpdu.synthesis import Exhausted, Table
-from tfpdu.tables import Tables
-from tfpdu.unlearning import Learned, ShardedLearner
+from tfpdu.unlearning import Learned
 
 
 def run_pdu(config: Mapping[str, Any], workdir: str | Path) -> Path:
@@ -58,14 +58,12 @@ def run_pdu(config: Mapping[str, Any], workdir: str | Path) -> Path:
 
 
 class _Loop:
-    """The state that all steps share: settings, run directory, data, generator."""
+    """The iterations, and between them the deletions that were asked for."""
 
     def __init__(self, settings: Settings, run: RunDirectory):
         self.settings, self.run_directory = settings, run
-        self.material: Material = prepare_data(settings, run)
-        self.prior = fit_prior(self.material, settings, run)
-        self.learner = self._learner("")
-        self.tables = Tables(self.material, self.prior, settings, run, frozenset())
+        carry_out(settings, run)
+        self.state = State.open(settings, run)
 
     def run(self) -> Path:
         settings, run = self.settings, self.run_directory
@@ -76,8 +74,10 @@ class _Loop:
                 continue
             if run.event("stopped", t) is not None:
                 break
+            if carry_out(settings, run):
+                self.state = State.open(settings, run)
             try:
-                table = self.tables.after(Step(t), self.material.drawn.ids[self.material.leaves == t])
+                table = self.state.tables.after(Step(t))
             except Exhausted as end:
                 run.record({"event": "stopped", "iteration": t, "reason": str(end)})
                 say(f"iteration {t}: {end}; done")
@@ -86,24 +86,15 @@ class _Loop:
         shutil.rmtree(run.file("baseline"), ignore_errors=True)
         return write_report(run.path, show_originals=settings.show_originals)
 
-    def _learner(self, folder: str) -> ShardedLearner:
-        drawn = self.material.drawn
-        return ShardedLearner(
-            self.run_directory.file(folder),
-            self.settings.ensemble,
-            self.settings.views,
-            classes=drawn.classes,
-            input_shape=drawn.images.shape[1:],
-            seed=self.settings.seed,
-        )
-
     def _baseline(self) -> None:
         """The same ensemble on S as it is: accuracy by class and group before Algorithm 1."""
-        run, material = self.run_directory, self.material
+        run, material = self.run_directory, self.state.material
         if run.event("baseline") is not None:
             return
         say(f"baseline: learning {len(material.drawn)} rows as they are")
-        learned = self._learner("baseline").learn(material.drawn, material.shard, material.slice)
+        left = self.state.tables.originals(Step(0))
+        learner = learner_of(material, self.settings, run, "baseline")
+        learned = learner.learn(left.records, left.shard, left.slice)
         probabilities = learned.ensemble.probabilities(material.pools.test.images)
         rows = accuracy_by_group(probabilities, material.pools.test, iteration=0, stage="before")
         run.replace_rows("fairness.json", rows, iteration=0, stage="before")
@@ -121,20 +112,20 @@ class _Loop:
 
     def _iterate(self, t: int, step: Table) -> None:
         """Learns (t = 0) or unlearns (t > 0) by exact retraining, measures, audits, records."""
-        run, material, settings = self.run_directory, self.material, self.settings
+        run, material, settings = self.run_directory, self.state.material, self.settings
         records = step.records
-        learned: Learned = self.learner.learn(records, step.shard, step.slice, step.weights)
+        learned: Learned = self.state.learner.learn(records, step.shard, step.slice, step.weights)
         safe_point()
         retain = _accuracies(learned.ensemble, records)
         test = learned.ensemble.probabilities(material.pools.test.images)
         self._fairness(t, test)
         safe_point()
         audit_seconds = self._audit(t, learned.ensemble)
-        bias = bias_report(material.drawn, records, self.prior, settings.augment.smoothing, step.weights)
+        bias = bias_report(material.drawn, records, self.state.prior, settings.augment.smoothing, step.weights)
         event = {
             "event": "iteration",
             "iteration": t,
-            "forget_fraction": float(np.mean(self.tables.gone(Step(t)))),
+            "forget_fraction": float(np.mean(self.state.tables.gone(Step(t)))),
             "n_original": int(records.is_original.sum()),
             "n_synthetic": int((~records.is_original).sum()),
             **retain,
@@ -158,15 +149,15 @@ class _Loop:
 
     def _fairness(self, t: int, probabilities: np.ndarray) -> None:
         for stage in ("after", "iteration") if t == 0 else ("iteration",):
-            rows = accuracy_by_group(probabilities, self.material.pools.test, iteration=t, stage=stage)
+            rows = accuracy_by_group(probabilities, self.state.material.pools.test, iteration=t, stage=stage)
             self.run_directory.replace_rows("fairness.json", rows, iteration=t, stage=stage)
 
     def _audit(self, t: int, ensemble: Ensemble) -> float:
         """Membership inference on all originals of S, on the forgotten and on the remaining ones."""
         start = time.monotonic()
-        material, settings = self.material, self.settings
+        material, settings = self.state.material, self.settings
         last = settings.loop.iterations
-        gone = self.tables.gone(Step(t))
+        gone = self.state.tables.gone(Step(t))
         rows = audit_members(
             ensemble.probabilities,
             {

@@ -65,6 +65,11 @@ class Material:
     slice: np.ndarray
     leaves: np.ndarray
 
+    @property
+    def ids(self) -> list[str]:
+        """Of all rows of the pools; S is drawn from the private one."""
+        return [row_id for ids in self.pools.ids().values() for row_id in ids]
+
 
 def prepare_data(settings: Settings, run: RunDirectory) -> Material:
     """Loads the data, cuts the pools, draws S, and records all of it by id; a resumed run keeps to the record.

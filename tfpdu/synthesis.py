@@ -22,7 +22,7 @@ from tfpdu.common import UserError, files, say
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Records, concatenate
-from tfpdu.diffusion import Generator, load_pretrained, require_quality, without_copies
+from tfpdu.diffusion import Generator, load_generator, load_pretrained, require_quality, without_copies
 from tfpdu.ensemble import assign_new
 from tfpdu.preparation import (
     Material,
@@ -73,10 +73,14 @@ class Synthesis:
       prior: D.
       settings: of the run.
       run: its directory.
+      deleted: ids that were deleted on request; they are not shown, and train no generator.
     """
 
-    def __init__(self, material: Material, prior: Prior, settings: Settings, run: RunDirectory):
+    def __init__(
+        self, material: Material, prior: Prior, settings: Settings, run: RunDirectory, deleted: frozenset[str]
+    ):
         self._material, self._prior, self._settings, self._run = material, prior, settings, run
+        self._left = material.drawn.without(sorted(deleted))
         self._strict = settings.generator.lineage == "strict"
         self._judge = fit_judge(material, settings, run.file("judge"))
         self._steering = fit_steering(material, settings, run.file("steering"))
@@ -103,9 +107,14 @@ class Synthesis:
             self._make(step, originals, gone, self._lasting or self._next_generator(step, originals.records))
         if self._strict:
             self._retire(self._before(step))
-        made = join(*(self._samples(i) for i in [*([] if self._strict else self._before(step)), step]))
+        made = self.made(step)
         self._show(made.records)
         return made
+
+    def made(self, step: Step) -> Table:
+        """The synthetic rows that are in use after a step, which has made its own already."""
+        steps = [*self._before(step), step] if self._path(step).exists() else self._before(step)
+        return join(*map(self._samples, steps[-1:] if self._strict else steps))
 
     def _before(self, step: Step) -> list[Step]:
         """The steps before this one that made rows which are still there, in order."""
@@ -117,7 +126,11 @@ class Synthesis:
     def _lasting_generator(self) -> Generator:
         if self._settings.pretrained:
             return self._pretrained()
-        generator, quality = self._fit(None, generator_rows(self._material, self._settings))
+        if self._run.event("generator") is not None:  # a row that is deleted later stays in it, as the report says
+            generator = load_generator(self._run.file("generator"))
+            return generator.steered(self._steering)
+        rows = generator_rows(self._material, self._settings)
+        generator, quality = self._fit(None, self._left if rows is self._material.drawn else rows)
         require_quality(quality)
         return generator
 
@@ -212,7 +225,9 @@ class Synthesis:
             earlier = originals if self._strict else join(originals, *map(self._samples, self._before(step)))
             parts = self._replenish(step, earlier, gone, generate, shared)
         records = concatenate([part.records.take(part.records.origin == step.makes + 1) for part in parts])
-        shard, slices = assign_new(records, earlier.records, earlier.shard, settings.ensemble, settings.seed)
+        shard, slices = assign_new(
+            records, earlier.records, earlier.shard, earlier.slice, settings.ensemble, settings.seed
+        )
         if settings.augment.scope == "shard":  # a row made for a shard stays there
             shard = _made_for(parts, step.makes)
         counts = {key: sum(getattr(p, key) for p in parts) for key in ("redrawn", "kept_although_different")}
@@ -267,7 +282,7 @@ class Synthesis:
     def _show(self, synthetic: Records) -> None:
         """Originals beside samples, a row a class; drawn again as long as a class has few samples."""
         settings = self._settings
-        pictures = showcase(self._material.drawn, synthetic, 8, settings.seed, settings.show_originals)
+        pictures = showcase(self._left, synthetic, 8, settings.seed, settings.show_originals)
         files.write_npz(self._run.file("samples", "showcase.npz"), **pictures)
 
 

@@ -40,7 +40,7 @@ class Tables:
     def synthesis(self) -> Synthesis | None:
         """What makes the synthetic rows, with its generator; None with a plain alternative to diffusion."""
         if self._made is None and self._settings.augment.method == "diffusion":
-            self._made = Synthesis(self._material, self._prior, self._settings, self._run)
+            self._made = Synthesis(self._material, self._prior, self._settings, self._run, self.deleted)
         return self._made
 
     def originals(self, step: Step) -> Table:
@@ -53,17 +53,30 @@ class Tables:
         """bool[n]: which originals are forgotten or deleted after a step."""
         return ~np.isin(self._material.drawn.ids, self.originals(step).records.ids)
 
-    def after(self, step: Step, gone: np.ndarray) -> Table:
+    def after(self, step: Step, gone: np.ndarray | None = None) -> Table:
         """S after a step: the originals left, and the synthetic rows that stand in for the others.
 
         Args:
           step: an iteration, or a deletion round.
-          gone: ids of the originals that it forgets.
+          gone: ids of the originals that it forgets; by default those that an iteration is to forget.
         """
+        if gone is None:
+            gone = self._material.drawn.ids[self._material.leaves == step.iteration]
         originals = self.originals(step)
         if self.synthesis is None:
             return self._in_order(step, self._plain(step, originals))
         return self._in_order(step, join(originals, self.synthesis.rows(step, originals, gone)))
+
+    def placed(self, step: Step) -> Table:
+        """The originals that a step leaves, in the slices where they lie; reads no samples."""
+        return self._in_order(step, self.originals(step))
+
+    def now(self, step: Step) -> Table:
+        """S as the last step left it; the samples of the step are there."""
+        originals = self.originals(step)
+        if self.synthesis is None:
+            return self._in_order(step, self._plain(step, originals))
+        return self._in_order(step, join(originals, self.synthesis.made(step)))
 
     def _plain(self, step: Step, originals: Table) -> Table:
         """The plain alternatives to diffusion debias what is left and replenish nothing."""
@@ -103,7 +116,7 @@ class Tables:
             leaving = np.bincount(self._material.leaves, minlength=self._settings.loop.iterations + 1)[1:]
             first, last = ensemble.slice_epochs()
             lasting = self._settings.generator.lineage != "strict"
-            plan = plan_bases(rows, leaving.tolist(), 1 - first / last, ensemble.base_share, lasting)
+            plan = plan_bases(rows, leaving.tolist(), (last - first) / first, ensemble.base_share, lasting)
             event = {"event": "plan", **dataclasses.asdict(plan), "total_cost": plan.total_cost}
             run.record(event)
         lists = {name: tuple(event[name]) for name in ("rebuilds", "shares", "costs")}
