@@ -23,6 +23,7 @@ from tfpdu.settings import Settings
 from tfpdu.state import State
 from tfpdu.steps import Step
 from tfpdu.unlearning import Ledger, Selector, ShardedLearner
+from tfpdu.verification import verify
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = {"loop__iterations": 4, "ensemble__slices": 2, "ensemble__slice_order": "forget", "ensemble__base_share": 0.6}
@@ -252,3 +253,79 @@ def script(name: str, *flags: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
+
+
+# ---- tfpdu verify --------------------------------------------------------------------------------
+
+
+def failing(config: dict, workdir: Path, replay: bool = False) -> list[str]:
+    found = verify(Settings.from_config(config), RunDirectory(workdir, config), replay)
+    return [finding.name for finding in found if not finding.holds]
+
+
+@pytest.fixture(scope="module")
+def deleted(midway, tmp_path_factory) -> tuple[dict, Path, Path]:
+    """A run with a deletion round, and what it was before."""
+    config, before = midway
+    workdir = tmp_path_factory.mktemp("runs") / "deleted"
+    shutil.copytree(before, workdir)
+    delete(config, workdir, present(workdir, config, 1)[:2])
+    return config, workdir, before
+
+
+@pytest.fixture
+def copy(deleted, tmp_path) -> tuple[dict, Path, Path]:
+    config, workdir, before = deleted
+    shutil.copytree(workdir, tmp_path / "run")
+    return config, tmp_path / "run", before
+
+
+def test_a_run_with_a_deletion_verifies_and_replays(deleted):
+    config, workdir, before = deleted
+    assert failing(config, workdir, replay=True) == []
+    assert failing(config, before, replay=True) == []
+
+
+def test_weights_from_before_the_deletion_are_found(copy):
+    config, workdir, before = copy
+    name = next(p for p in before.glob("shards/*/*.weights.h5") if not (workdir / p.relative_to(before)).exists())
+    shutil.copy(name, workdir / name.relative_to(before))
+    assert failing(config, workdir) == ["weights"]
+
+
+def test_changed_weights_are_found_by_hash_and_by_replay(copy):
+    config, workdir, _ = copy
+    path = max(workdir.glob("shards/*/*.weights.h5"))
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 1  # a bit of a weight
+    path.write_bytes(data)
+    assert failing(config, workdir) == ["weights"]
+    assert failing(config, workdir, replay=True) == ["weights", "replay"]
+
+
+def test_an_edited_ledger_and_an_edited_receipt_are_found(copy):
+    config, workdir, _ = copy
+    receipt = workdir / "receipts" / "round-0001.json"
+    receipt.write_text(receipt.read_text().replace('"complete": false', '"complete": true'))
+    assert failing(config, workdir) == ["receipts"]
+    ledger = workdir / "ledger.jsonl"
+    ledger.write_text(ledger.read_text().replace("round done", "round dome"))
+    assert failing(config, workdir) == ["record"]
+
+
+def test_a_picture_that_was_deleted_is_found_in_a_file(copy):
+    config, workdir, before = copy
+    drawn = State.open(Settings.from_config(config), RunDirectory(before, config)).material.drawn
+    gone = set(present(before, config, 1)) - set(present(workdir, config, 1))
+    picture = drawn.images[drawn.ids == gone.pop()]
+    shown = files.read_npz(workdir / "samples" / "showcase.npz")
+    shown["originals"][0, 0] = picture[0]
+    files.write_npz(workdir / "samples" / "showcase.npz", **shown)
+    assert failing(config, workdir) == ["pictures"]
+
+
+def test_the_command_verifies(deleted):
+    _, workdir, _ = deleted
+    done = script("verify.py", f"--workdir={workdir}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(line.startswith("ok") for line in done.stdout.splitlines())

@@ -134,6 +134,7 @@ class _Loop:
             "unlearn_seconds": 0.0 if t == 0 else learned.seconds,
             "shards_retrained": len(learned.retrained),
             "row_epochs": learned.row_epochs,
+            "artefacts": self.state.learner.artefacts(),
             "cost": learned.row_epochs / (len(records) * settings.ensemble.epochs),  # of a full retraining
             "bias_total": bias["total_after"],
             "bias_kl": bias["kl_after"],

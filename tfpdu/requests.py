@@ -77,8 +77,7 @@ def forecast_deletion(settings: Settings, run: RunDirectory, selector: Selector)
     lines = [f"rows: {len(ids)}: " + ", ".join(f"{count} {name}" for name, count in pools.items() if count)]
     iterations = run.events("iteration")
     step = Step(iterations[-1]["iteration"] if iterations else -1)
-    prior = settings.prior.build(material.drawn, material.pools.auxiliary) if material.prior is None else material.prior
-    placed = Tables(material, prior, settings, run, deleted).placed(step)
+    placed = Tables(material, material.prior, settings, run, deleted).placed(step)
     hit = np.isin(placed.records.ids, ids)
     if not iterations or not hit.any():
         lines.append("classifier: " + ("knows none of them, nothing to retrain" if iterations else "not learned yet"))

@@ -65,6 +65,41 @@ class Exhausted(Exception):
     """The run ends before its last iteration, and well: what is left cannot be learned from. Says why."""
 
 
+class Samples:
+    """The synthetic rows that the steps of a run have made, as they lie in samples/.
+
+    Args:
+      drawn: S, whose columns they share.
+      settings: of the run.
+      run: its directory.
+    """
+
+    def __init__(self, drawn: Records, settings: Settings, run: RunDirectory):
+        self._template = dataclasses.replace(drawn.take(np.arange(0)), subjects=None)
+        self._strict, self._run = settings.generator.lineage == "strict", run
+
+    def path(self, step: Step) -> Path:
+        """The file of what a step made."""
+        return self._run.file("samples", f"{step.name}.npz")
+
+    def before(self, step: Step) -> list[Step]:
+        """The steps before this one that made rows which are still there, in order."""
+        found = (Step.named(path.stem) for path in self._run.file("samples").glob("[0-9]*.npz"))
+        return sorted(other for other in found if other < step)
+
+    def of(self, step: Step) -> Table:
+        """The synthetic rows that a step made."""
+        columns = files.read_npz(self.path(step))
+        shard, slices = columns.pop("shard"), columns.pop("slice")
+        return Table(dataclasses.replace(self._template, **columns), shard, slices)
+
+    def after(self, step: Step) -> Table:
+        """The synthetic rows that are in use after a step, which has made its own already, if any."""
+        steps = [*self.before(step), step] if self.path(step).exists() else self.before(step)
+        nothing = Table(self._template, *(np.zeros(0, np.int32),) * 2)
+        return join(nothing, *map(self.of, steps[-1:] if self._strict else steps))
+
+
 class Synthesis:
     """Makes the synthetic rows of each step, or finds them in the run directory.
 
@@ -80,6 +115,7 @@ class Synthesis:
         self, material: Material, prior: Prior, settings: Settings, run: RunDirectory, deleted: frozenset[str]
     ):
         self._material, self._prior, self._settings, self._run = material, prior, settings, run
+        self._samples = Samples(material.drawn, settings, run)
         self._left = material.drawn.without(sorted(deleted))
         self._strict = settings.generator.lineage == "strict"
         self._judge = fit_judge(material, settings, run.file("judge"))
@@ -102,24 +138,14 @@ class Synthesis:
         if step > FIRST:
             name = f"round {step.round}" if step.round else f"iteration {step.iteration}"
             say(f"{name}: forgetting {len(gone)} originals, replenishing as many")
-        if not self._path(step).exists():
+        if not self._samples.path(step).exists():
             safe_point()
             self._make(step, originals, gone, self._lasting or self._next_generator(step, originals.records))
         if self._strict:
-            self._retire(self._before(step))
-        made = self.made(step)
+            self._retire(self._samples.before(step))
+        made = self._samples.after(step)
         self._show(made.records)
         return made
-
-    def made(self, step: Step) -> Table:
-        """The synthetic rows that are in use after a step, which has made its own already."""
-        steps = [*self._before(step), step] if self._path(step).exists() else self._before(step)
-        return join(*map(self._samples, steps[-1:] if self._strict else steps))
-
-    def _before(self, step: Step) -> list[Step]:
-        """The steps before this one that made rows which are still there, in order."""
-        found = (Step.named(path.stem) for path in self._run.file("samples").glob("[0-9]*.npz"))
-        return sorted(other for other in found if other < step)
 
     # ---- generators ----------------------------------------------------------------------------
 
@@ -180,13 +206,10 @@ class Synthesis:
     def _retire(self, steps: Iterable[Step]) -> None:
         """Removes generators and samples of these steps."""
         for step in steps:
-            self._path(step).unlink(missing_ok=True)
+            self._samples.path(step).unlink(missing_ok=True)
             shutil.rmtree(self._run.file("generator", step.name), ignore_errors=True)
 
     # ---- samples -------------------------------------------------------------------------------
-
-    def _path(self, step: Step) -> Path:
-        return self._run.file("samples", f"{step.name}.npz")
 
     def _make(self, step: Step, originals: Table, gone: np.ndarray, generator: Generator) -> None:
         start = time.monotonic()
@@ -200,7 +223,7 @@ class Synthesis:
                 "seconds": time.monotonic() - start,
             }
         )
-        files.write_npz(self._path(step), **_columns(new.records), shard=new.shard, slice=new.slice)
+        files.write_npz(self._samples.path(step), **_columns(new.records), shard=new.shard, slice=new.slice)
 
     def _synthesise(
         self, step: Step, originals: Table, gone: np.ndarray, generator: Generator
@@ -222,7 +245,7 @@ class Synthesis:
             files.write_json(self._run.file("bias.json"), made.report)
             earlier, parts = originals, [made]
         else:
-            earlier = originals if self._strict else join(originals, *map(self._samples, self._before(step)))
+            earlier = originals if self._strict else join(originals, *map(self._samples.of, self._samples.before(step)))
             parts = self._replenish(step, earlier, gone, generate, shared)
         records = concatenate([part.records.take(part.records.origin == step.makes + 1) for part in parts])
         shard, slices = assign_new(
@@ -271,13 +294,6 @@ class Synthesis:
             )
             for s in range(k)
         ]
-
-    def _samples(self, step: Step) -> Table:
-        """The synthetic rows that a step made."""
-        columns = files.read_npz(self._path(step))
-        shard, slices = columns.pop("shard"), columns.pop("slice")
-        template = dataclasses.replace(self._material.drawn.take(np.arange(0)), subjects=None)
-        return Table(dataclasses.replace(template, **columns), shard, slices)
 
     def _show(self, synthetic: Records) -> None:
         """Originals beside samples, a row a class; drawn again as long as a class has few samples."""

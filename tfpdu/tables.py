@@ -14,7 +14,7 @@ from tfpdu.data import Records
 from tfpdu.preparation import Material
 from tfpdu.settings import Settings
 from tfpdu.steps import FIRST, Step
-from tfpdu.synthesis import Exhausted, Synthesis, Table, join
+from tfpdu.synthesis import Exhausted, Samples, Synthesis, Table, join
 from tfpdu.unlearning.plan import NEVER, BasePlan, plan_bases
 
 
@@ -23,14 +23,14 @@ class Tables:
 
     Args:
       material: pools, S, its shards and when each row leaves.
-      prior: D.
+      prior: D; None will do for what is there already.
       settings: of the run.
       run: its directory.
       deleted: ids of rows that were deleted on request.
     """
 
     def __init__(
-        self, material: Material, prior: Prior, settings: Settings, run: RunDirectory, deleted: frozenset[str]
+        self, material: Material, prior: Prior | None, settings: Settings, run: RunDirectory, deleted: frozenset[str]
     ):
         self._material, self._prior, self._settings, self._run = material, prior, settings, run
         self.deleted = deleted
@@ -40,6 +40,7 @@ class Tables:
     def synthesis(self) -> Synthesis | None:
         """What makes the synthetic rows, with its generator; None with a plain alternative to diffusion."""
         if self._made is None and self._settings.augment.method == "diffusion":
+            assert self._prior is not None
             self._made = Synthesis(self._material, self._prior, self._settings, self._run, self.deleted)
         return self._made
 
@@ -74,9 +75,10 @@ class Tables:
     def now(self, step: Step) -> Table:
         """S as the last step left it; the samples of the step are there."""
         originals = self.originals(step)
-        if self.synthesis is None:
+        if self._settings.augment.method != "diffusion":
             return self._in_order(step, self._plain(step, originals))
-        return self._in_order(step, join(originals, self.synthesis.made(step)))
+        samples = Samples(self._material.drawn, self._settings, self._run)
+        return self._in_order(step, join(originals, samples.after(step)))
 
     def _plain(self, step: Step, originals: Table) -> Table:
         """The plain alternatives to diffusion debias what is left and replenish nothing."""
@@ -84,6 +86,7 @@ class Tables:
             raise Exhausted(
                 f"no originals are left, and config.augment.method={self._settings.augment.method} adds none"
             )
+        assert self._prior is not None
         options: dict[str, Any] = {"settings": self._settings.augment, "seed": self._settings.seed}
         try:
             result = debias(originals.records, self._prior, None, **options, iteration=step.makes)
