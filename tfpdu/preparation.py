@@ -66,16 +66,23 @@ class Material:
 
 def prepare_data(settings: Settings, run: RunDirectory) -> Material:
     """Loads the data, cuts the pools, draws S, and records all of it by id."""
-    material = gather(settings, run.file("problems.csv"))
+    material = gather(settings, run.file("problems.csv"), run.file("cache"))
     _record(material, settings, run)
     return material
 
 
-def gather(settings: Settings, problems: str | Path = "") -> Material:
-    """Loads the data, cuts the pools, draws S; faulty rows of an image folder go to the file `problems`."""
+def gather(settings: Settings, problems: str | Path = "", home: str | Path = "") -> Material:
+    """Loads the data, cuts the pools, draws S.
+
+    Args:
+      settings: of the run.
+      problems: the file for faulty rows of an image folder.
+      home: a folder for one's own pictures where they are too many for memory, see `tfpdu.data.load`.
+    """
     records = load(
         settings.data.name,
         problems=problems,
+        home=home,
         **{k: v for k, v in dataclasses.asdict(settings.data).items() if k != "name"},
     )
     names = [spec.name for spec in records.specs]
@@ -170,7 +177,7 @@ def fit_prior(material: Material, settings: Settings, run: RunDirectory) -> Prio
         for fold in (0, 1):
             train, rest = auxiliary.take(order[fold::2]), order[1 - fold :: 2]
             classifier = fit_classifier(run.file("judge", f"need{fold}"), train, settings.judge, settings)
-            wrong[rest] = classifier.probabilities(auxiliary.images[rest]).argmax(1) != auxiliary.labels[rest]
+            wrong[rest] = classifier.probabilities(auxiliary.take(rest).images).argmax(1) != auxiliary.labels[rest]
         needs = [need_of_cells(auxiliary, wrong, entry).tolist() for entry in prior.over]
         known = {"event": "need", "over": [list(names_of(entry)) for entry in prior.over], "need": needs}
         run.record(known)
