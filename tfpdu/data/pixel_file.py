@@ -86,7 +86,7 @@ class PixelFile:
         try:
             with open(self.path, "rb+", buffering=0) as file:
                 for row in rows.tolist():
-                    os.pwrite(file.fileno(), bytes(self.row_bytes), row * self.row_bytes)
+                    write_all(file.fileno(), memoryview(bytes(self.row_bytes)), row * self.row_bytes)
                 os.fsync(file.fileno())
         except OSError as error:
             raise UserError(f"{self.path}: rows cannot be erased ({_reason(error)})") from None
@@ -147,6 +147,13 @@ class PixelFile:
     def _stamp(self) -> list[int]:
         about = self.path.stat()
         return [about.st_size, about.st_mtime_ns]
+
+
+def write_all(handle: int, view: memoryview, offset: int) -> None:
+    """Writes all bytes at an offset of an open file; raises `OSError`."""
+    while view:
+        count = os.pwrite(handle, view, offset)
+        view, offset = view[count:], offset + count
 
 
 def _read_into(handle: int, view: memoryview, offset: int) -> None:

@@ -24,7 +24,7 @@ from tfpdu.common.errors import UserError
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.progress import Progress, say
 from tfpdu.common.validation import non_negative
-from tfpdu.data.pixel_file import PixelFile
+from tfpdu.data.pixel_file import PixelFile, write_all
 from tfpdu.data.storage import Images, ImageStore
 
 GB = 2**30
@@ -56,7 +56,7 @@ class Filling:
         if isinstance(self._target, int):
             size = int(np.prod(self._shape[1:]))
             with _errors_named(self._folder, size * self._shape[0]):
-                _write_all(self._target, memoryview(np.ascontiguousarray(images).reshape(-1)), row * size)
+                write_all(self._target, memoryview(np.ascontiguousarray(images).reshape(-1)), row * size)
         elif self._target is not None:
             self._target[row : row + len(images)] = images
 
@@ -183,12 +183,6 @@ def _make(folder: Path, source: Mapping[str, Any], shape: tuple[int, int, int, i
 
 def _digest(source: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _write_all(handle: int, view: memoryview, offset: int) -> None:
-    while view:
-        count = os.pwrite(handle, view, offset)
-        view, offset = view[count:], offset + count
 
 
 def _require_room(folder: Path, size: int) -> None:
