@@ -118,6 +118,23 @@ class LoopSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class DeletionSettings:
+    """Deletion on request: what stays of the rows, and when a request is due.
+
+    Attributes:
+      mode: "experiment" keeps deleted rows in the run's record, for study; "service" erases every trace of them.
+      days: from a request to the day when it is due.
+    """
+
+    mode: str = "experiment"
+    days: int = 30
+
+    def __post_init__(self) -> None:
+        one_of(("experiment", "service"), **{"config.deletion.mode": self.mode})
+        positive(**{"config.deletion.days": self.days})
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """Everything that a run depends on."""
 
@@ -136,6 +153,7 @@ class Settings:
     judge: EnsembleSettings
     views: ViewPolicy
     loop: LoopSettings
+    deletion: DeletionSettings
     audit: AuditSettings  # in the loop
     full_audit: AuditSettings  # at the first, the middle and the last iteration
     show_originals: bool
@@ -173,6 +191,7 @@ class Settings:
             judge=_checked(EnsembleSettings, {**ensemble, **config["judge"]}, "judge").one_model(),
             views=_build(ViewPolicy, config, "views"),
             loop=_build(LoopSettings, config, "loop"),
+            deletion=_build(DeletionSettings, config, "deletion"),
             audit=_checked(AuditSettings, audit, "audit"),
             full_audit=_checked(AuditSettings, {**audit, **full}, "audit"),
             show_originals=bool(config["report"]["originals"]),

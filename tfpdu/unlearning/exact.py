@@ -118,6 +118,19 @@ class ShardedLearner:
             keys=last,
         )
 
+    def ready(self, records: Records, shard: np.ndarray, slice_: np.ndarray, weights: np.ndarray | None = None) -> bool:
+        """Whether learning this table would train nothing, since all its weights are there."""
+        keys = self.keys(records, shard, slice_, weights)
+        return all(self._weights_file(s, keys[s][-1]).exists() for s in set(shard.tolist()))
+
+    def clear(self) -> None:
+        """Removes all that was learned: no row is left to learn from."""
+        self._purge(set())
+
+    def artefacts(self) -> dict[str, str]:
+        """{file: SHA-256} of all weights that are there, by their path below `directory`."""
+        return {str(p.relative_to(self.directory)): files.file_hash(p) for p in sorted(self.directory.glob("*/*.h5"))}
+
     # ---- training ----------------------------------------------------------------------------
 
     def _train(self, s: int, keys: list[str], records: Records, slice_: np.ndarray, weights: np.ndarray) -> None:
