@@ -22,6 +22,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.image_size = 0  # pixels a side; 0 keeps the source's
     config.data.attributes = ("parity",)
     config.data.target = ""  # celeb_a: the attribute to classify
+    config.data.in_memory_gb = 4.0  # more pictures than so many GB are read from disk, batch by batch; 0: always
+    config.data.cache = ""  # where they are kept; empty: TFPDU_CACHE or ~/.cache/tfpdu, own pictures in the workdir
 
     # Disjoint pools: counts, or shares of all rows; "official" is the source's own test partition.
     config.pools = ConfigDict(

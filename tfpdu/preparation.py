@@ -79,7 +79,7 @@ def prepare_data(settings: Settings, run: RunDirectory) -> Material:
     """
     if run.file(ROWS).exists():
         return _recorded(settings, run)
-    material = gather(settings, run.file("problems.csv"))
+    material = gather(settings, run.file("problems.csv"), run.file("cache"))
     drawn = material.drawn
     columns = {"shard": material.shard, "slice": material.slice, "leaves": material.leaves}
     written = {
@@ -95,7 +95,7 @@ def prepare_data(settings: Settings, run: RunDirectory) -> Material:
 
 def _recorded(settings: Settings, run: RunDirectory) -> Material:
     """The rows as they were recorded; rows that the data set has gained since are in no pool."""
-    written, records = files.read_json(run.file(ROWS)), _load(settings, run.file("problems.csv"))
+    written, records = files.read_json(run.file(ROWS)), _load(settings, run.file("problems.csv"), run.file("cache"))
     changed = f"--workdir={run.path}: the data set changed since this run was made ({{}}); start another run"
     try:
         pools = Pools.from_ids(records, written["pools"])
@@ -115,9 +115,15 @@ def content_hashes(records: Records) -> list[str]:
     return [files.array_hash(*map(np.ascontiguousarray, row))[:32] for row in rows]
 
 
-def gather(settings: Settings, problems: str | Path = "") -> Material:
-    """Loads the data, cuts the pools, draws S; faulty rows of an image folder go to the file `problems`."""
-    records = _load(settings, problems)
+def gather(settings: Settings, problems: str | Path = "", home: str | Path = "") -> Material:
+    """Loads the data, cuts the pools, draws S.
+
+    Args:
+      settings: of the run.
+      problems: the file for faulty rows of an image folder.
+      home: a folder for one's own pictures where they are too many for memory, see `tfpdu.data.load`.
+    """
+    records = _load(settings, problems, home)
     pools = cut_pools(records, settings.pools, POOL_SEED)
     drawn = draw(pools.private, settings.draw, settings.seed)
     ensemble, seed = settings.ensemble, settings.seed
@@ -129,9 +135,9 @@ def gather(settings: Settings, problems: str | Path = "") -> Material:
     return Material(pools, drawn, _stated_prior(settings, drawn, pools), shard, slices, leaves)
 
 
-def _load(settings: Settings, problems: str | Path) -> Records:
+def _load(settings: Settings, problems: str | Path, home: str | Path) -> Records:
     fields = {name: value for name, value in dataclasses.asdict(settings.data).items() if name != "name"}
-    records = load(settings.data.name, problems=problems, **fields)
+    records = load(settings.data.name, problems=problems, home=home, **fields)
     names = [spec.name for spec in records.specs]
     one_of(names, **{f"config.generator.steer[{i}]": name for i, name in enumerate(settings.steer)})
     return records
@@ -204,7 +210,7 @@ def fit_prior(material: Material, settings: Settings, run: RunDirectory) -> Prio
         for fold in (0, 1):
             train, rest = auxiliary.take(order[fold::2]), order[1 - fold :: 2]
             classifier = fit_classifier(run.file("judge", f"need{fold}"), train, settings.judge, settings)
-            wrong[rest] = classifier.probabilities(auxiliary.images[rest]).argmax(1) != auxiliary.labels[rest]
+            wrong[rest] = classifier.probabilities(auxiliary.take(rest).images).argmax(1) != auxiliary.labels[rest]
         needs = [need_of_cells(auxiliary, wrong, entry).tolist() for entry in prior.over]
         known = {"event": "need", "over": [list(names_of(entry)) for entry in prior.over], "need": needs}
         run.record(known)

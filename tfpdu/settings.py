@@ -12,7 +12,7 @@ from tfpdu.bias import Prior, eda_prior, given_prior, reference_prior, uniform_p
 from tfpdu.bias.eda.prior import EDAS
 from tfpdu.bias.priors import names_of
 from tfpdu.common.errors import UserError
-from tfpdu.common.validation import in_range, one_of, positive
+from tfpdu.common.validation import in_range, non_negative, one_of, positive
 from tfpdu.data import DrawSettings, PoolSizes, Records, ViewPolicy
 from tfpdu.diffusion import GeneratorSettings, NoisyClassifierSettings
 from tfpdu.ensemble import EnsembleSettings
@@ -30,6 +30,11 @@ class DataSettings:
     image_size: int = 0
     attributes: tuple[str, ...] = ()
     target: str = ""
+    cache: str = ""
+    in_memory_gb: float = 4.0
+
+    def __post_init__(self) -> None:
+        non_negative(in_memory_gb=self.in_memory_gb)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from tfpdu.common.errors import UserError
+from tfpdu.common.errors import StopRequested, UserError
+
+HASH_BYTES = 2**24  # of an array that are hashed at a time
 
 
 @contextlib.contextmanager
@@ -115,11 +117,20 @@ def write_npz(path: str | os.PathLike[str], mode: int = 0o666, **arrays: np.ndar
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Reads an .npz without unpickling anything; a missing or broken file is the user's error."""
+    with reading_npz(path) as file:
+        return {key: file[key] for key in file.files}
+
+
+@contextlib.contextmanager
+def reading_npz(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """NumPy's open .npz, for who does not need all of it; a missing or broken file is the user's error."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
+            yield file
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except (UserError, StopRequested):
+        raise
     except Exception as error:  # zipfile, zlib and NumPy raise many kinds for a damaged file
         raise UserError(f"{path}: not a readable .npz file ({error})") from None
 
@@ -165,13 +176,22 @@ def read_json_lines(path: str | os.PathLike[str]) -> list[Any]:
     return values
 
 
-def array_hash(*arrays: np.ndarray) -> str:
-    """SHA-256 over dtype, shape and bytes of the arrays, as 64 hex digits."""
+def array_hash(*arrays: Any) -> str:
+    """SHA-256 over dtype, shape and bytes of the arrays, as 64 hex digits.
+
+    What has `dtype`, `shape` and slices but is no array, such as pictures on disk, is read in blocks.
+    """
     digest = hashlib.sha256()
     for array in arrays:
-        array = np.ascontiguousarray(array)
+        if isinstance(array, np.ndarray | np.generic) or not isinstance(getattr(array, "dtype", None), np.dtype):
+            array = np.ascontiguousarray(array)
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(array.tobytes() if array.dtype.kind != "O" else repr(array.tolist()).encode())
+        if array.dtype.kind == "O":
+            digest.update(repr(array.tolist()).encode())
+            continue
+        rows = max(1, HASH_BYTES // max(1, array.dtype.itemsize * int(np.prod(array.shape[1:]))))
+        for start in range(0, len(array), rows):
+            digest.update(np.ascontiguousarray(array[start : start + rows]).tobytes())
     return digest.hexdigest()
 
 

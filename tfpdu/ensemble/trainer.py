@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpdu.common import UserError, files, interrupt, seeds
+from tfpdu.data.storage import Images, pick
 from tfpdu.data.views import ViewPolicy, epoch_order, render, row_keys, training_views
 from tfpdu.ensemble.resnet import InitialWeights, initialise
 from tfpdu.ensemble.settings import EnsembleSettings
@@ -25,9 +26,12 @@ Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # images uint8[b,h,w,c], targ
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """What a model is trained on: images uint8[n,h,w,c], labels int[n], ids strings [n], loss weights float[n]."""
+    """What a model is trained on: images uint8[n,h,w,c], labels int[n], ids strings [n], loss weights float[n].
 
-    images: np.ndarray
+    Pictures on disk are read batch by batch.
+    """
+
+    images: Images
     labels: np.ndarray
     ids: np.ndarray
     weights: np.ndarray
@@ -184,4 +188,4 @@ def learning_rate(settings: EnsembleSettings, step: int, steps: int) -> float:
 def _canonical(rows: Rows) -> Rows:
     """Sorted by id, so that the order of the table has no influence."""
     order = np.argsort(rows.ids)
-    return Rows(rows.images[order], rows.labels[order], rows.ids[order], rows.weights[order])
+    return Rows(pick(rows.images, order), rows.labels[order], rows.ids[order], rows.weights[order])

@@ -152,7 +152,8 @@ class ShardedLearner:
             for r in range(done, len(keys)):
                 interrupt.safe_point()
                 seen = slice_ <= r
-                rows = Rows(records.images[seen], records.labels[seen], records.ids[seen], weights[seen])
+                part = records.take(seen)
+                rows = Rows(part.images, part.labels, part.ids, weights[seen])
                 partial = self.directory / str(s) / f"{keys[r]}.partial.npz"
                 seconds = 0.0
                 if len(rows):  # a slice may have lost all its rows: the model then stays as it is
