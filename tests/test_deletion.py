@@ -16,6 +16,7 @@ from tests.test_loop import contents, h5_hash, iterations
 from tfpdu import loop
 from tfpdu.common import StopRequested, UserError, files
 from tfpdu.common.run_directory import RunDirectory
+from tfpdu.data import load
 from tfpdu.deletion import carry_out
 from tfpdu.loop import run_pdu
 from tfpdu.requests import acknowledge, forecast_deletion
@@ -181,9 +182,23 @@ def test_under_strict_lineage_the_generator_and_its_samples_go_with_the_rows(tmp
     assert_exact(workdir, config, Step(0, 1), tmp_path / "fresh")
 
 
-def test_in_service_mode_no_trace_of_a_deleted_row_is_left(tmp_path):
+@pytest.fixture
+def archive(tmp_path) -> str:
+    """The digits as somebody's own npz file."""
+    records = load("digits", attributes=("parity",))
+    values = np.array(records.specs[0].values)[records.attributes]
+    names = np.array([spec.name for spec in records.specs])
+    path = tmp_path / "digits.npz"
+    np.savez(path, images=records.images, labels=records.labels, attributes=values, attribute_names=names)
+    return str(path)
+
+
+@pytest.mark.parametrize("stored", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_in_service_mode_no_trace_of_a_deleted_row_is_left(tmp_path, archive, stored):
     workdir = tmp_path / "run"
-    config = begun(workdir, 1, deletion__mode="service")
+    own = {"data__name": "npz", "data__directory": archive, "data__in_memory_gb": 0} if stored else {}
+    config = begun(workdir, 1, deletion__mode="service", **own)
+    assert (workdir / "cache").exists() == stored
     state = State.open(Settings.from_config(config), RunDirectory(workdir, config))
     pools = state.material.pools
     ids = [*present(workdir, config, 1)[:2], pools.auxiliary.ids[0], pools.test.ids[0], state.material.drawn.ids[0]]

@@ -13,6 +13,7 @@ import numpy as np
 
 from tfpdu.common import files
 from tfpdu.common.run_directory import RunDirectory
+from tfpdu.data import ImageStore
 from tfpdu.preparation import ROWS, prepare_data, showcase
 from tfpdu.settings import Settings
 
@@ -28,6 +29,7 @@ def purge(run: RunDirectory, ids: Collection[str], settings: Settings) -> None:
       settings: of the run.
     """
     gone = set(ids)
+    _without_pixels(run, settings, gone)
     record = files.read_json(run.file(ROWS))
     if gone & set(record["pools"]["auxiliary"]):
         for name in ("judge", "steering"):  # the next step that needs them learns them without the rows
@@ -45,6 +47,16 @@ def purge(run: RunDirectory, ids: Collection[str], settings: Settings) -> None:
 def cards(run: RunDirectory) -> list[Path]:
     """The cards of all generators in the run directory."""
     return sorted(run.file("generator").rglob("generator.json"))
+
+
+def _without_pixels(run: RunDirectory, settings: Settings, gone: set[str]) -> None:
+    """The pixels in the run's own store of pictures; a shared one holds a data set as it is published."""
+    material = prepare_data(settings, run)
+    for name in material.pools.ids():
+        pool = getattr(material.pools, name)
+        rows = np.flatnonzero(np.isin(pool.ids, sorted(gone)))
+        if len(rows) and isinstance(pool.images, ImageStore) and pool.images.lies_in(run.path):
+            pool.images.erase(rows, run.path)
 
 
 def _without_ids(path: Path, gone: set[str]) -> None:

@@ -85,6 +85,11 @@ class ImageStore:
         moved[used] = kept._starts[:-1] - self._starts[:-1][used]
         return ImageStore(kept.sources, chosen + moved[self._source(chosen)])
 
+    def lies_in(self, owner: str | os.PathLike[str]) -> bool:
+        """Whether all files are inside a directory, so that they are its run's to erase rows from."""
+        held = [source for source in self.sources if isinstance(source, PixelFile)]
+        return all(file.folder.resolve().is_relative_to(Path(owner).resolve()) for file in held)
+
     def erase(self, rows: np.ndarray, owner: str | os.PathLike[str]) -> None:
         """Overwrites the pixels of rows int[m] with zeros, in their files; every store of these files then reads zeros.
 
