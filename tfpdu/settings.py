@@ -161,6 +161,13 @@ class Settings:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Settings":
         """Builds and checks all settings; a value out of range is named as `config.<room>.<key>`."""
+        try:
+            return cls._from_config(config)
+        except KeyError as error:
+            raise UserError(f"config: {error.args[0]!r} is missing, so another version of tfpdu wrote it") from None
+
+    @classmethod
+    def _from_config(cls, config: Mapping[str, Any]) -> "Settings":
         generator = dict(config["generator"])
         gate_rows, pretrained = generator.pop("gate_rows"), str(generator.pop("pretrained"))
         steer, steer_images = tuple(generator.pop("steer")), generator.pop("steer_images")
