@@ -37,6 +37,7 @@ from tfpdu.ensemble.resnet import InitialWeights
 from tfpdu.settings import Settings
 from tfpdu.steps import Step
 from tfpdu.unlearning import ShardedLearner
+from tfpdu.unlearning.condition import rows_where
 
 ROWS = "pools.json"  # of the run directory: every row that the run may use, by id
 POOL_SEED = 0  # seeds vary draws and training, never the pools
@@ -127,7 +128,8 @@ def gather(settings: Settings, problems: str | Path = "", home: str | Path = "")
     pools = cut_pools(records, settings.pools, POOL_SEED)
     drawn = draw(pools.private, settings.draw, settings.seed)
     ensemble, seed = settings.ensemble, settings.seed
-    shard, slices = assign_shards(drawn, ensemble.shards, ensemble.dealt_slices, seed)
+    likely = rows_where(drawn, settings.deletion.likely, "config.deletion.likely") if settings.deletion.likely else None
+    shard, slices = assign_shards(drawn, ensemble.shards, ensemble.dealt_slices, seed, likely)
     rank = np.argsort(hashed_order(drawn.ids, seed, "forget"))
     steps = np.arange(1, settings.loop.iterations + 1)
     ends = np.round(len(drawn) * steps / settings.loop.iterations)  # rows forgotten up to each step

@@ -124,10 +124,13 @@ class DeletionSettings:
     Attributes:
       mode: "experiment" keeps deleted rows in the run's record, for study; "service" erases every trace of them.
       days: from a request to the day when it is due.
+      likely: a condition, such as "young == 'yes'", that holds for the rows that are likely to be asked for: they are
+        gathered in few shards and late slices; empty: none are.
     """
 
     mode: str = "experiment"
     days: int = 30
+    likely: str = ""
 
     def __post_init__(self) -> None:
         one_of(("experiment", "service"), **{"config.deletion.mode": self.mode})

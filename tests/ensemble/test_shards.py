@@ -91,3 +91,25 @@ def test_sizes_are_even_again_after_rows_were_lost_and_added(lost, extra, seed):
     order = np.random.default_rng(seed).permutation(len(new))
     again, _ = assign_new(new.take(order), table.take(left), shard[left], slices[left], tiny.settings(shards=3), seed)
     np.testing.assert_array_equal(new_shard[order], again)
+
+
+def test_rows_that_are_likely_to_be_deleted_lie_in_few_shards_and_last_slices():
+    table = tiny.records(60)
+    likely = np.zeros(60, bool)
+    likely[[3, 8, 21, 22, 40, 55]] = True
+    shard, slices = assign_shards(table, 3, 2, 0, likely)
+    assert len(set(shard[likely].tolist())) == 1
+    assert set(slices[likely].tolist()) == {1}
+    np.testing.assert_array_equal(np.bincount(shard), [20, 20, 20])
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.sets(st.integers(0, 59), min_size=1), shards=st.integers(1, 5), seed=st.integers(0, 3))
+def test_gathering_likely_rows_takes_the_fewest_shards_and_keeps_sizes_even(rows, shards, seed):
+    table, likely = tiny.records(60), np.isin(np.arange(60), sorted(rows))
+    shard, _ = assign_shards(table, shards, 1, seed, likely)
+    assert len(set(shard[likely].tolist())) == -(-len(rows) // (60 // shards))
+    assert np.ptp(np.bincount(shard, minlength=shards)) <= 1
+    order = np.random.default_rng(seed).permutation(60)
+    again, _ = assign_shards(table.take(order), shards, 1, seed, likely[order])
+    np.testing.assert_array_equal(shard[order], again)

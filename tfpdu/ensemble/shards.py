@@ -8,7 +8,9 @@ from tfpdu.data import Records
 from tfpdu.ensemble.settings import EnsembleSettings
 
 
-def assign_shards(records: Records, shards: int, slices: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def assign_shards(
+    records: Records, shards: int, slices: int, seed: int, likely: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Deals rows to shards, and within a shard to slices, evenly within each label.
 
     Rows of one subject stay together. Without subjects the shards' sizes differ by at most one row, and so do their
@@ -19,6 +21,9 @@ def assign_shards(records: Records, shards: int, slices: int, seed: int) -> tupl
       shards: k, at least 1 and at most the number of rows (of subjects, where those are known).
       slices: R, at least 1.
       seed: of the hash that orders the rows; the order of `records` does not matter.
+      likely: bool[n], rows that are likely to be deleted: they, and the other rows of their subjects, are gathered in
+        as few shards as hold them, and there in the last slices, so that deleting them retrains little (Bourtoule et
+        al. 2021, section VII). The rest is dealt so that the sizes are even all the same.
 
     Returns:
       shard int32[n] in 0..k-1 and slice int32[n] in 0..R-1.
@@ -34,11 +39,13 @@ def assign_shards(records: Records, shards: int, slices: int, seed: int) -> tupl
     if shards > units:
         what = "rows" if units == len(records) else "subjects"
         raise UserError(f"shards: {shards} asked for, but there are only {units} {what} to deal")
-    shard = _deal(records, owners, shards, (seed, "shard"))
+    likely = np.zeros(len(records), bool) if likely is None else likely
+    shard = _deal(records, owners, shards, (seed, "shard"), likely)
     slice_ = np.zeros(len(records), np.int32)
     for s in range(shards):
         rows = np.flatnonzero(shard == s)
-        slice_[rows] = _deal(records.take(rows), owners[rows], slices, (seed, "slice"))
+        here = records.take(rows), owners[rows], slices, (seed, "slice"), likely[rows]
+        slice_[rows] = slices - 1 - _deal(*here) if likely.any() else _deal(*here)
     return shard, slice_
 
 
@@ -95,10 +102,11 @@ def _owners(records: Records) -> np.ndarray:
     return np.where(subjects == "", ids, np.char.add("subject\x1f", subjects))
 
 
-def _deal(records: Records, owners: np.ndarray, parts: int, key: tuple[object, ...]) -> np.ndarray:
+def _deal(records: Records, owners: np.ndarray, parts: int, key: tuple[object, ...], likely: np.ndarray) -> np.ndarray:
     """Big owners first, then by label, then by hash: each to the part with the fewest rows of its labels.
 
-    int32[n]. With owners of one row each, label after label is dealt in turn to the smallest parts.
+    int32[n]. With owners of one row each, label after label is dealt in turn to the smallest parts. Owners of likely
+    rows come before all others, and fill one part after another.
     """
     result = np.zeros(len(records), np.int32)
     if parts == 1 or not len(records):
@@ -106,11 +114,17 @@ def _deal(records: Records, owners: np.ndarray, parts: int, key: tuple[object, .
     names, owner = np.unique(owners, return_inverse=True)
     table = np.zeros((len(names), records.classes), np.int64)  # rows of each owner by label
     np.add.at(table, (owner, records.labels), 1)
-    order = np.lexsort((id_hashes(names.tolist(), *key), table.argmax(1), -table.sum(1)))
+    wanted = np.bincount(owner, likely, len(names)) > 0
+    order = np.lexsort((id_hashes(names.tolist(), *key), table.argmax(1), -table.sum(1), ~wanted))
+    size = -(-len(records) // parts)
     counts = np.zeros((parts, records.classes), np.int64)
     part = np.zeros(len(names), np.int32)
     for i in order:
         crowd = counts @ table[i]  # [parts]: rows of this owner's labels, by how many it brings
-        part[i] = p = np.lexsort((counts.sum(1), crowd))[0]
+        room = np.flatnonzero(counts.sum(1) + table[i].sum() <= size)
+        if not (wanted.any() and len(room)):
+            room = np.arange(parts)
+        best = room[np.lexsort((counts[room].sum(1), crowd[room]))[0]]
+        part[i] = p = room[0] if wanted[i] else best
         counts[p] += table[i]
     return part[owner]
