@@ -85,15 +85,16 @@ class _Watch:
         try:
             while tasks:
                 ended, _ = ray.wait(list(tasks), timeout=POLL_SECONDS)
+                if interrupt.stopping() and not stopped:
+                    stopped = True
+                    self._stop([task for task, s in tasks.items() if s not in self._begun])
                 for parcel in ray.get(self._board.take.remote()):
                     self._file(*parcel)
                 for task in ended:
                     s = tasks.pop(task)
-                    if self._lost(task, s) and not stopped:
-                        tasks[self._submit(s)] = s
-                if interrupt.stopping() and not stopped:
-                    stopped = True
-                    self._stop([task for task, s in tasks.items() if s not in self._begun])
+                    reason = self._unfinished(task, s)
+                    if reason and not stopped:
+                        tasks[self._again(s, reason)] = s
         finally:
             for task in tasks:
                 ray.cancel(task)
@@ -110,29 +111,31 @@ class _Watch:
         for task in waiting:
             self._ray.cancel(task)
 
-    def _lost(self, task: Any, s: int) -> bool:
-        """Whether a task has ended without its work done, through no fault of its own."""
-        errors = self._ray.exceptions
+    def _unfinished(self, task: Any, s: int) -> str:
+        """Why a task has ended without its work done, where that is nobody's fault; else an empty text."""
+        errors, job = self._ray.exceptions, self._jobs[s]
         try:
             self._ray.get(task)
-            return False
-        except errors.TaskCancelledError:
-            return True
         except errors.RayError as error:
             cause = getattr(error, "cause", None)
             if isinstance(error, errors.RayTaskError) and not isinstance(cause, errors.RayError):
                 raise (cause or error) from None
-            self._losses[s] += 1
-            if self._losses[s] > RETRIES:
-                raise UserError(
-                    f"{FLAG}: shard {s + 1} lost its worker {self._losses[s]} times ({_line(error)});"
-                    " the same command goes on from what is done"
-                ) from None
-            say(f"shard {s + 1}: its worker was lost ({_line(error)}); another one goes on")
+            return _line(error)
+        return "" if job.done() == len(job.keys) else "it was asked to end"
+
+    def _again(self, s: int, reason: str) -> Any:
+        """Gives the job of a lost worker to another one."""
+        self._losses[s] += 1
+        if self._losses[s] > RETRIES:
+            raise UserError(
+                f"{FLAG}: shard {s + 1} lost its worker {self._losses[s]} times ({reason});"
+                " the same command goes on from what is done"
+            )
+        say(f"shard {s + 1}: its worker was lost ({reason}); another one goes on")
         self._progress.advance(-self._seen[s])
         self._seen[s] = 0
         self._begun.discard(s)
-        return True
+        return self._submit(s)
 
     def _file(self, s: int, rows: int, note: str, machine: str, parcel: Files) -> None:
         """Writes what a worker sent, unless one that was thought lost sends what is there already."""
