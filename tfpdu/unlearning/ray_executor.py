@@ -160,6 +160,7 @@ def _connected(address: str) -> Any:
     """Ray, connected. Its own handlers of signals are undone, so that a stop waits for a safe point."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns; `_options` hides the GPUs
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a Ray of our own tells nobody
+    os.environ.setdefault("RAY_enable_metrics_collection", "0")  # without a dashboard it would complain
     import ray
 
     if ray.is_initialized():
@@ -167,8 +168,11 @@ def _connected(address: str) -> Any:
     own = {} if address else {"include_dashboard": False}
     with _same_handlers():
         try:
+            if ":" in address:  # Ray itself would try for minutes
+                host, _, port = address.rpartition(":")
+                socket.create_connection((host, int(port)), timeout=10).close()
             ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **own)
-        except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"config.ensemble.address={address}: no Ray answers ({_line(error)})") from None
     return ray
 
