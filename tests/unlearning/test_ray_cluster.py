@@ -22,11 +22,14 @@ SERIAL = dataclasses.replace(ON_RAY, executor="serial")
 
 
 @pytest.fixture(autouse=True)
-def quiet(monkeypatch):
+def temporary(monkeypatch, tmp_path_factory):
+    """Where workers have their temporary directories."""
+    directory = tmp_path_factory.mktemp("workers")
+    monkeypatch.setenv("TMPDIR", str(directory))
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # Ray's sockets need short names
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of a default to come
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_enable_metrics_collection", "0")
-    yield
+    yield directory
     ray.shutdown()
 
 
@@ -41,11 +44,12 @@ def cluster():
     made.shutdown()
 
 
-def test_one_machine_gives_the_bits_of_a_serial_run(tmp_path):
+def test_one_machine_gives_the_bits_of_a_serial_run_and_keeps_nothing(tmp_path, temporary):
     ray.init("local", num_cpus=2, object_store_memory=STORE, include_dashboard=False, log_to_driver=False)
     rows = without(*range(0, 33, 2))
     assert bits(learn(learner(tmp_path / "a", ON_RAY), rows)) == bits(learn(learner(tmp_path / "b", SERIAL), rows))
     assert everything(tmp_path / "a") == everything(tmp_path / "b")
+    assert not list(temporary.glob("tfpdu-*"))
 
 
 @pytest.mark.slow
@@ -61,14 +65,15 @@ def test_two_nodes_give_the_bits_of_a_serial_run_and_forget_like_it(tmp_path, cl
 @pytest.mark.parametrize("epochs_before", [1, 20])
 def test_a_node_killed_in_mid_run_costs_time_and_no_result(tmp_path, cluster, monkeypatch, capsys, epochs_before):
     made, nodes = cluster
-    long = dataclasses.replace(ON_RAY, address=made.address, epochs=40)
+    long = dataclasses.replace(ON_RAY, address=made.address, epochs=200)
     file, filed = ray_executor._Watch._file, []
 
     def kill_a_node(self, s, rows, *parcel):
         file(self, s, rows, *parcel)
         filed.append(rows)
         if len(filed) == epochs_before:
-            made.remove_node(nodes[0], allow_graceful=False)
+            ours = ray.get_runtime_context().get_node_id()
+            made.remove_node(next(node for node in nodes if node.node_id != ours), allow_graceful=False)
 
     monkeypatch.setattr(ray_executor._Watch, "_file", kill_a_node)
     on_ray = learn(learner(tmp_path / "a", long))
@@ -106,7 +111,7 @@ def test_stopped_by_a_signal_it_keeps_the_epochs_so_far(tmp_path, cluster, monke
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_again_and_again_ends_the_run_with_one_line(tmp_path, cluster, monkeypatch):
+def test_a_worker_that_dies_again_and_again_ends_the_run_with_one_line(tmp_path, cluster, temporary):
     def kill_the_workers():
         while not done.is_set():
             for line in os.popen("ps -eo pid,args").read().splitlines():
@@ -123,6 +128,7 @@ def test_a_worker_that_dies_again_and_again_ends_the_run_with_one_line(tmp_path,
     finally:
         done.set()
         killer.join()
+    assert list(temporary.glob("tfpdu-*"))  # what docs/scale.md says of workers that are killed by force
 
 
 @pytest.mark.slow

@@ -160,7 +160,6 @@ def _connected(address: str) -> Any:
     """Ray, connected. Its own handlers of signals are undone, so that a stop waits for a safe point."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns; `_options` hides the GPUs
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a Ray of our own tells nobody
-    os.environ.setdefault("RAY_enable_metrics_collection", "0")  # without a dashboard it would complain
     import ray
 
     if ray.is_initialized():
