@@ -22,6 +22,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.data.image_size = 0  # pixels a side; 0 keeps the source's
     config.data.attributes = ("parity",)
     config.data.target = ""  # celeb_a: the attribute to classify
+    config.data.in_memory_gb = 4.0  # more pictures than so many GB are read from disk, batch by batch; 0: always
+    config.data.cache = ""  # where they are kept; empty: TFPDU_CACHE or ~/.cache/tfpdu, own pictures in the workdir
 
     # Disjoint pools: counts, or shares of all rows; "official" is the source's own test partition.
     config.pools = ConfigDict(
@@ -94,8 +96,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.ensemble.shards = 2
     config.ensemble.slices = 1
     config.ensemble.slice_order = "even"  # even | forget: two slices, the rows to be forgotten next in the last one
-    config.ensemble.last_slice = 1 / 3  # forget: share of the epochs that a step trains anew
-    config.ensemble.base_share = 0.8  # forget: least share of the rows in the first slice before it is made anew
+    config.ensemble.last_slice = 1 / 3  # forget: the last slice's epochs, as a share of the first one's
+    config.ensemble.base_share = 0.75  # forget: least share of the rows in the first slice before it is made anew
     config.ensemble.stem = "cifar"  # cifar (3x3) | imagenet (7x7 and pooling)
     config.ensemble.width = 16  # 64 is ResNet18
     config.ensemble.epochs = 15
@@ -114,6 +116,10 @@ def get_config(variant: str = "") -> ConfigDict:
     config.loop = ConfigDict()
     config.loop.iterations = 10  # T: originals are gone after the last one
     config.loop.capacity = 0.2  # Theorem 1's c: no step may forget more than c * n rows
+
+    config.deletion = ConfigDict()
+    config.deletion.mode = "experiment"  # service: erase every trace of rows that were deleted on request
+    config.deletion.days = 30  # until a request is due
 
     config.judge = ConfigDict(dict(epochs=10))
 

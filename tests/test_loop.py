@@ -19,7 +19,7 @@ from tfpdu.common.run_directory import RunDirectory
 from tfpdu.diffusion import fit_generator, load_generator, load_noisy_classifier
 from tfpdu.loop import _Loop, run_pdu
 from tfpdu.settings import Settings
-from tfpdu.synthesis import Synthesis
+from tfpdu.steps import Step
 from tfpdu.unlearning import ShardedLearner
 
 RUN = "import json,sys; from tfpdu.loop import run_pdu; run_pdu(json.loads(sys.argv[1]), sys.argv[2])"
@@ -273,8 +273,7 @@ def test_forget_ordered_steps_cost_what_the_plan_says(forget_ordered):
 def test_a_forget_ordered_run_ends_with_the_weights_of_one_that_never_saw_the_forgotten_rows(forget_ordered, tmp_path):
     config, workdir = forget_ordered
     loop = _Loop(Settings.from_config(config), RunDirectory(workdir, config))
-    loop.synthesis = Synthesis(loop.material, loop.prior, loop.settings, loop.run_directory)
-    table = loop._table(4)
+    table = loop.tables.after(Step(4), np.array([]))
     assert not table.records.is_original.any()
     loop.learner = ShardedLearner(
         tmp_path, loop.settings.ensemble, loop.settings.views, classes=10, input_shape=(8, 8, 1), seed=0

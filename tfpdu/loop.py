@@ -11,7 +11,6 @@ Each step leaves files that the next run in the same directory finds; the event 
 metrics.jsonl marks a step as done. Killed anywhere, the same command gives the same results.
 """
 
-import dataclasses
 import shutil
 import time
 from collections.abc import Mapping
@@ -21,22 +20,21 @@ from typing import Any
 import numpy as np
 
 from tfpdu.audit import accuracy_by_group, audit_members
-from tfpdu.augment import debias
 from tfpdu.bias import bias_report
-from tfpdu.bias.resample import source_id
-from tfpdu.common import UserError, files, say
+from tfpdu.common import files, say
 from tfpdu.common.determinism import configure
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Records
+from tfpdu.deletion import carry_out
 from tfpdu.ensemble import Ensemble
 from tfpdu.ensemble.settings import PLACEMENT
-from tfpdu.preparation import Material, fit_prior, prepare_data
 from tfpdu.reporting import TensorBoardWriter, write_report, write_table1
 from tfpdu.settings import Settings
-from tfpdu.synthesis import Exhausted, Synthesis, Table, join
-from tfpdu.unlearning import Learned, ShardedLearner
-from tfpdu.unlearning.plan import NEVER, BasePlan, plan_bases
+from tfpdu.state import State, learner_of
+from tfpdu.steps import Step
+from tfpdu.synthesis import Exhausted, Table
+from tfpdu.unlearning import Learned
 
 
 def run_pdu(config: Mapping[str, Any], workdir: str | Path) -> Path:
@@ -61,28 +59,26 @@ def run_pdu(config: Mapping[str, Any], workdir: str | Path) -> Path:
 
 
 class _Loop:
-    """The state that all steps share: settings, run directory, data, generator."""
+    """The iterations, and between them the deletions that were asked for."""
 
     def __init__(self, settings: Settings, run: RunDirectory):
         self.settings, self.run_directory = settings, run
-        self.material: Material = prepare_data(settings, run)
-        self.prior = fit_prior(self.material, settings, run)
-        self.learner = self._learner("")
-        self.synthesis: Synthesis | None = None
+        carry_out(settings, run)
+        self.state = State.open(settings, run)
 
     def run(self) -> Path:
         settings, run = self.settings, self.run_directory
         self._baseline()
-        if settings.augment.method == "diffusion":
-            self.synthesis = Synthesis(self.material, self.prior, settings, run)
         for t in range(settings.loop.iterations + 1):
             safe_point()
             if run.event("iteration", t) is not None:
                 continue
             if run.event("stopped", t) is not None:
                 break
+            if carry_out(settings, run):
+                self.state = State.open(settings, run)
             try:
-                table = self._table(t)
+                table = self.state.tables.after(Step(t))
             except Exhausted as end:
                 run.record({"event": "stopped", "iteration": t, "reason": str(end)})
                 say(f"iteration {t}: {end}; done")
@@ -91,24 +87,15 @@ class _Loop:
         shutil.rmtree(run.file("baseline"), ignore_errors=True)
         return write_report(run.path, show_originals=settings.show_originals)
 
-    def _learner(self, folder: str) -> ShardedLearner:
-        drawn = self.material.drawn
-        return ShardedLearner(
-            self.run_directory.file(folder),
-            self.settings.ensemble,
-            self.settings.views,
-            classes=drawn.classes,
-            input_shape=drawn.images.shape[1:],
-            seed=self.settings.seed,
-        )
-
     def _baseline(self) -> None:
         """The same ensemble on S as it is: accuracy by class and group before Algorithm 1."""
-        run, material = self.run_directory, self.material
+        run, material = self.run_directory, self.state.material
         if run.event("baseline") is not None:
             return
         say(f"baseline: learning {len(material.drawn)} rows as they are")
-        learned = self._learner("baseline").learn(material.drawn, material.shard, material.slice)
+        left = self.state.tables.originals(Step(0))
+        learner = learner_of(material, self.settings, run, "baseline")
+        learned = learner.learn(left.records, left.shard, left.slice)
         probabilities = learned.ensemble.probabilities(material.pools.test.images)
         rows = accuracy_by_group(probabilities, material.pools.test, iteration=0, stage="before")
         run.replace_rows("fairness.json", rows, iteration=0, stage="before")
@@ -122,87 +109,24 @@ class _Loop:
         )
         shutil.rmtree(run.file("baseline"), ignore_errors=True)  # it saw rows that will be forgotten
 
-    # ---- the table after iteration t -------------------------------------------------------
-
-    def _forgotten(self, t: int) -> np.ndarray:
-        """Ids forgotten up to iteration t: the first round(n0 * t / T) of the forget order."""
-        order = self.material.forget_order
-        return order[: round(len(order) * t / self.settings.loop.iterations)]
-
-    def _table(self, t: int) -> Table:
-        """S after iteration t: the originals not yet forgotten, and the synthetic rows that stand in for the others."""
-        drawn = self.material.drawn
-        left = ~np.isin(drawn.ids, self._forgotten(t))
-        originals = Table(drawn.take(left), self.material.shard[left], self.material.slice[left])
-        if self.synthesis is None:
-            return self._plain(t, originals)
-        gone = np.setdiff1d(self._forgotten(t), self._forgotten(t - 1)) if t else self._forgotten(0)
-        return self._in_order(t, join(originals, self.synthesis.rows(t, originals, gone)))
-
-    def _plain(self, t: int, originals: Table) -> Table:
-        """The plain alternatives to diffusion debias what is left and replenish nothing."""
-        if not len(originals.records):
-            raise Exhausted(
-                f"no originals are left, and config.augment.method={self.settings.augment.method} adds none"
-            )
-        augment, prior = self.settings.augment, self.prior
-        try:
-            result = debias(originals.records, prior, None, settings=augment, seed=self.settings.seed, iteration=t)
-        except UserError as error:
-            if t == 0:
-                raise
-            raise Exhausted(str(error)) from None  # too few rows are left for this method
-        if t == 0:
-            files.write_json(self.run_directory.file("bias.json"), result.report)
-        shard, slices = _where(result.records, originals)
-        return self._in_order(t, Table(result.records, shard, slices, result.weights))
-
-    def _in_order(self, t: int, table: Table) -> Table:
-        """With slice_order=forget, the table with its slices as the plan of iteration t has them."""
-        if self.settings.ensemble.slice_order != "forget":
-            return table
-        drawn, records = self.material.drawn, table.records
-        leaves = np.full(len(drawn), NEVER)
-        for step in range(self.settings.loop.iterations, 0, -1):
-            leaves[np.isin(drawn.ids, self._forgotten(step))] = step
-        home = dict(zip(drawn.ids.tolist(), leaves.tolist(), strict=True))
-        sources = [source_id(row_id) for row_id in records.ids.tolist()]  # a copy leaves with its original
-        leaving = np.array([home.get(source, NEVER) for source in sources])
-        made = np.where(np.isin(sources, drawn.ids), -1, records.origin - 1)
-        return dataclasses.replace(table, slice=self._plan(len(records)).slices(t, leaving, made))
-
-    def _plan(self, rows: int) -> BasePlan:
-        """When each base is made anew; fixed, and recorded, at iteration 0."""
-        ensemble, run = self.settings.ensemble, self.run_directory
-        event = run.event("plan")
-        if event is None:
-            counts = [len(self._forgotten(step)) for step in range(self.settings.loop.iterations + 1)]
-            first, last = ensemble.slice_epochs()
-            lasting = self.settings.generator.lineage != "strict"
-            plan = plan_bases(rows, np.diff(counts).tolist(), 1 - first / last, ensemble.base_share, lasting)
-            event = {"event": "plan", **dataclasses.asdict(plan), "total_cost": plan.total_cost}
-            run.record(event)
-        lists = {name: tuple(event[name]) for name in ("rebuilds", "shares", "costs")}
-        return BasePlan(**lists, keeps_synthetic=event["keeps_synthetic"])
-
     # ---- one iteration -----------------------------------------------------------------------
 
     def _iterate(self, t: int, step: Table) -> None:
         """Learns (t = 0) or unlearns (t > 0) by exact retraining, measures, audits, records."""
-        run, material, settings = self.run_directory, self.material, self.settings
+        run, material, settings = self.run_directory, self.state.material, self.settings
         records = step.records
-        learned: Learned = self.learner.learn(records, step.shard, step.slice, step.weights)
+        learned: Learned = self.state.learner.learn(records, step.shard, step.slice, step.weights)
         safe_point()
         retain = _accuracies(learned.ensemble, records)
         test = learned.ensemble.probabilities(material.pools.test.images)
         self._fairness(t, test)
         safe_point()
         audit_seconds = self._audit(t, learned.ensemble)
-        bias = bias_report(material.drawn, records, self.prior, settings.augment.smoothing, step.weights)
+        bias = bias_report(material.drawn, records, self.state.prior, settings.augment.smoothing, step.weights)
         event = {
             "event": "iteration",
             "iteration": t,
-            "forget_fraction": len(self._forgotten(t)) / len(material.drawn),
+            "forget_fraction": float(np.mean(self.state.tables.gone(Step(t)))),
             "n_original": int(records.is_original.sum()),
             "n_synthetic": int((~records.is_original).sum()),
             **retain,
@@ -211,6 +135,7 @@ class _Loop:
             "unlearn_seconds": 0.0 if t == 0 else learned.seconds,
             "shards_retrained": len(learned.retrained),
             "row_epochs": learned.row_epochs,
+            "artefacts": self.state.learner.artefacts(),
             "cost": learned.row_epochs / (len(records) * settings.ensemble.epochs),  # of a full retraining
             "bias_total": bias["total_after"],
             "bias_kl": bias["kl_after"],
@@ -226,15 +151,15 @@ class _Loop:
 
     def _fairness(self, t: int, probabilities: np.ndarray) -> None:
         for stage in ("after", "iteration") if t == 0 else ("iteration",):
-            rows = accuracy_by_group(probabilities, self.material.pools.test, iteration=t, stage=stage)
+            rows = accuracy_by_group(probabilities, self.state.material.pools.test, iteration=t, stage=stage)
             self.run_directory.replace_rows("fairness.json", rows, iteration=t, stage=stage)
 
     def _audit(self, t: int, ensemble: Ensemble) -> float:
         """Membership inference on all originals of S, on the forgotten and on the remaining ones."""
         start = time.monotonic()
-        material, settings = self.material, self.settings
+        material, settings = self.state.material, self.settings
         last = settings.loop.iterations
-        gone = np.isin(material.drawn.ids, self._forgotten(t))
+        gone = self.state.tables.gone(Step(t))
         rows = audit_members(
             ensemble.probabilities,
             {
@@ -276,10 +201,3 @@ def _accuracies(ensemble: Ensemble, records: Records) -> dict[str, float | None]
         "retain_accuracy_originals": float(right[original].mean()) if original.any() else None,
         "retain_accuracy_synthetic": float(right[~original].mean()) if (~original).any() else None,
     }
-
-
-def _where(records: Records, originals: Table) -> tuple[np.ndarray, np.ndarray]:
-    """Shard and slice of rows kept or copied from originals: a copy stays where its source is."""
-    home = dict(zip(originals.records.ids.tolist(), zip(originals.shard, originals.slice, strict=True), strict=True))
-    pairs = [home[source_id(row_id)] for row_id in records.ids.tolist()]
-    return np.array([s for s, _ in pairs], np.int32), np.array([r for _, r in pairs], np.int32)

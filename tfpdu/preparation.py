@@ -35,8 +35,10 @@ from tfpdu.diffusion import (
 from tfpdu.ensemble import Ensemble, EnsembleSettings, assign_shards
 from tfpdu.ensemble.resnet import InitialWeights
 from tfpdu.settings import Settings
+from tfpdu.steps import Step
 from tfpdu.unlearning import ShardedLearner
 
+ROWS = "pools.json"  # of the run directory: every row that the run may use, by id
 POOL_SEED = 0  # seeds vary draws and training, never the pools
 
 Predict = Callable[[np.ndarray], np.ndarray]
@@ -53,7 +55,7 @@ class Material:
       prior: D, or None as long as the need of its cells is to be measured, see `fit_prior`.
       shard: int32[n], the shard of each row of S, fixed here for ever.
       slice: int32[n], its slice within the shard.
-      forget_order: ids of S in the order in which they are forgotten.
+      leaves: int32[n], the iteration that forgets each row, 1..T.
     """
 
     pools: Pools
@@ -61,50 +63,88 @@ class Material:
     prior: Prior | None
     shard: np.ndarray
     slice: np.ndarray
-    forget_order: np.ndarray
+    leaves: np.ndarray
+
+    @property
+    def ids(self) -> list[str]:
+        """Of all rows of the pools; S is drawn from the private one."""
+        return [row_id for ids in self.pools.ids().values() for row_id in ids]
 
 
 def prepare_data(settings: Settings, run: RunDirectory) -> Material:
-    """Loads the data, cuts the pools, draws S, and records all of it by id."""
-    material = gather(settings, run.file("problems.csv"))
-    _record(material, settings, run)
+    """Loads the data, cuts the pools, draws S, and records all of it by id; a resumed run keeps to the record.
+
+    Raises:
+      UserError: the data set no longer holds a recorded row, or holds it with another content.
+    """
+    if run.file(ROWS).exists():
+        return _recorded(settings, run)
+    material = gather(settings, run.file("problems.csv"), run.file("cache"))
+    drawn = material.drawn
+    columns = {"shard": material.shard, "slice": material.slice, "leaves": material.leaves}
+    written = {
+        "pools": material.pools.ids(),
+        "draw": drawn.ids.tolist(),
+        **{name: column.tolist() for name, column in columns.items()},
+        "content": content_hashes(drawn),
+    }
+    files.write_json(run.file("manifest.json"), manifest(material, settings))
+    files.write_json(run.file(ROWS), written)
     return material
 
 
-def gather(settings: Settings, problems: str | Path = "") -> Material:
-    """Loads the data, cuts the pools, draws S; faulty rows of an image folder go to the file `problems`."""
-    records = load(
-        settings.data.name,
-        problems=problems,
-        **{k: v for k, v in dataclasses.asdict(settings.data).items() if k != "name"},
-    )
-    names = [spec.name for spec in records.specs]
-    one_of(names, **{f"config.generator.steer[{i}]": name for i, name in enumerate(settings.steer)})
+def _recorded(settings: Settings, run: RunDirectory) -> Material:
+    """The rows as they were recorded; rows that the data set has gained since are in no pool."""
+    written, records = files.read_json(run.file(ROWS)), _load(settings, run.file("problems.csv"), run.file("cache"))
+    changed = f"--workdir={run.path}: the data set changed since this run was made ({{}}); start another run"
+    try:
+        pools = Pools.from_ids(records, written["pools"])
+        drawn = records.take(records.rows_of(written["draw"]))
+    except UserError as error:
+        raise UserError(changed.format(error)) from None
+    for row_id, then, now in zip(written["draw"], written["content"], content_hashes(drawn), strict=True):
+        if then != now:
+            raise UserError(changed.format(f"row {row_id!r} has another content"))
+    columns = (np.array(written[name], np.int32) for name in ("shard", "slice", "leaves"))
+    return Material(pools, drawn, _stated_prior(settings, drawn, pools), *columns)
+
+
+def content_hashes(records: Records) -> list[str]:
+    """32 hex digits a row, over its pixels, label and attributes."""
+    rows = zip(records.images, records.labels, records.attributes, strict=True)
+    return [files.array_hash(*map(np.ascontiguousarray, row))[:32] for row in rows]
+
+
+def gather(settings: Settings, problems: str | Path = "", home: str | Path = "") -> Material:
+    """Loads the data, cuts the pools, draws S.
+
+    Args:
+      settings: of the run.
+      problems: the file for faulty rows of an image folder.
+      home: a folder for one's own pictures where they are too many for memory, see `tfpdu.data.load`.
+    """
+    records = _load(settings, problems, home)
     pools = cut_pools(records, settings.pools, POOL_SEED)
     drawn = draw(pools.private, settings.draw, settings.seed)
-    prior = None if settings.prior.needs_measuring else settings.prior.build(drawn, pools.auxiliary)
-    shard, slices = assign_shards(drawn, settings.ensemble.shards, settings.ensemble.dealt_slices, settings.seed)
-    forget_order = drawn.ids[hashed_order(drawn.ids, settings.seed, "forget")]
-    return Material(pools, drawn, prior, shard, slices, forget_order)
+    ensemble, seed = settings.ensemble, settings.seed
+    shard, slices = assign_shards(drawn, ensemble.shards, ensemble.dealt_slices, seed)
+    rank = np.argsort(hashed_order(drawn.ids, seed, "forget"))
+    steps = np.arange(1, settings.loop.iterations + 1)
+    ends = np.round(len(drawn) * steps / settings.loop.iterations)  # rows forgotten up to each step
+    leaves = np.searchsorted(ends, rank, side="right").astype(np.int32) + 1
+    return Material(pools, drawn, _stated_prior(settings, drawn, pools), shard, slices, leaves)
 
 
-def _record(material: Material, settings: Settings, run: RunDirectory) -> None:
-    pools = {name: list(ids) for name, ids in material.pools.ids().items()}
-    drawn = material.drawn
-    written = {
-        "pools": pools,
-        "draw": drawn.ids.tolist(),
-        "shard": material.shard.tolist(),
-        "slice": material.slice.tolist(),
-        "data_hash": files.array_hash(drawn.images, drawn.labels, drawn.attributes),
-    }
-    if run.file("pools.json").exists():
-        before = files.read_json(run.file("pools.json"))
-        if before != written:
-            raise UserError(f"--workdir={run.path}: the data set changed since this run was made; start another run")
-        return
-    files.write_json(run.file("pools.json"), written)
-    files.write_json(run.file("manifest.json"), manifest(material, settings))
+def _load(settings: Settings, problems: str | Path, home: str | Path) -> Records:
+    fields = {name: value for name, value in dataclasses.asdict(settings.data).items() if name != "name"}
+    records = load(settings.data.name, problems=problems, home=home, **fields)
+    names = [spec.name for spec in records.specs]
+    one_of(names, **{f"config.generator.steer[{i}]": name for i, name in enumerate(settings.steer)})
+    return records
+
+
+def _stated_prior(settings: Settings, drawn: Records, pools: Pools) -> Prior | None:
+    return None if settings.prior.needs_measuring else settings.prior.build(drawn, pools.auxiliary)
 
 
 def manifest(material: Material, settings: Settings) -> dict[str, Any]:
@@ -170,7 +210,7 @@ def fit_prior(material: Material, settings: Settings, run: RunDirectory) -> Prio
         for fold in (0, 1):
             train, rest = auxiliary.take(order[fold::2]), order[1 - fold :: 2]
             classifier = fit_classifier(run.file("judge", f"need{fold}"), train, settings.judge, settings)
-            wrong[rest] = classifier.probabilities(auxiliary.images[rest]).argmax(1) != auxiliary.labels[rest]
+            wrong[rest] = classifier.probabilities(auxiliary.take(rest).images).argmax(1) != auxiliary.labels[rest]
         needs = [need_of_cells(auxiliary, wrong, entry).tolist() for entry in prior.over]
         known = {"event": "need", "over": [list(names_of(entry)) for entry in prior.over], "need": needs}
         run.record(known)
@@ -237,15 +277,15 @@ def train_generator(rows: Records, settings: Settings, directory: str | Path) ->
     return fit_generator(rows.without_attributes(settings.steer), settings.generator, directory, settings.seed)
 
 
-def fit_generator_for(t: int | None, rows: Records, settings: Settings, run: RunDirectory) -> Generator:
-    """Trains the generator of these rows, or finds it; with an iteration t it is that step's own."""
-    directory = run.file("generator") if t is None else run.file("generator", f"{t:04d}")
+def fit_generator_for(step: Step | None, rows: Records, settings: Settings, run: RunDirectory) -> Generator:
+    """Trains the generator of these rows, or finds it; with a step it is that step's own, else the whole run's."""
+    directory = run.file("generator") if step is None else run.file("generator", step.name)
     generator = train_generator(rows, settings, directory)
-    note_generator(t, generator, settings, run)
+    note_generator(step, generator, settings, run)
     return generator
 
 
-def note_generator(t: int | None, generator: Generator, settings: Settings, run: RunDirectory) -> None:
+def note_generator(step: Step | None, generator: Generator, settings: Settings, run: RunDirectory) -> None:
     """Tells in the run's events what generator it uses."""
     names = ("images_seen", "seconds", "images_per_second", "loss", "parameters", "rows", "id")
     made = {name: generator.card[name] for name in names}
@@ -255,7 +295,7 @@ def note_generator(t: int | None, generator: Generator, settings: Settings, run:
         made["pretrained"] = settings.pretrained
     if settings.steer:
         made["steered_to"] = list(settings.steer)
-    run.record({"event": "generator", **_at(t), **made, "lineage": settings.generator.lineage})
+    run.record({"event": "generator", **_at(step), **made, "lineage": settings.generator.lineage})
 
 
 def known_rows(generator: Generator, material: Material) -> Records:
@@ -265,7 +305,7 @@ def known_rows(generator: Generator, material: Material) -> Records:
 
 
 def inspect(
-    t: int | None,
+    step: Step | None,
     generator: Generator,
     rows: Records,
     material: Material,
@@ -281,17 +321,20 @@ def inspect(
       As `tfpdu.diffusion.measure_quality`; {"passed": True} where config.generator.floor is 0.
     """
     floor = settings.generator.floor
-    known = run.event("quality_gate", t)
+    at = (step.key.get("iteration"), step.key.get("round")) if step else (None, None)
+    known = run.event("quality_gate", *at)
     if known is not None:
         return known
-    if not floor and run.event("memory", t) is not None:
+    if not floor and run.event("memory", *at) is not None:
         return {"passed": True}
     real = rows.take(hashed_order(rows.ids, settings.seed, "gate")[: settings.gate_rows])
     say(f"quality gate: {len(real)} samples against {len(real)} real rows")
     twin = synthetic_twin(real, generator.for_specs(real.specs))
     if len(known_rows(generator, material)):  # else its training rows are elsewhere
         holdout = concatenate([material.pools.non_members_calibration, material.pools.non_members_evaluation])
-        run.record({"event": "memory", **_at(t), **measure_memory(generator, twin, rows, holdout, seed=settings.seed)})
+        run.record(
+            {"event": "memory", **_at(step), **measure_memory(generator, twin, rows, holdout, seed=settings.seed)}
+        )
     if not floor:
         return {"passed": True}
 
@@ -302,12 +345,12 @@ def inspect(
     auxiliary = material.pools.auxiliary
     verdict = measure_quality(twin, real, auxiliary, train, floor=floor, seed=settings.seed, judge=judge)
     shutil.rmtree(run.file("gate"), ignore_errors=True)  # it saw rows that will be forgotten
-    run.record({"event": "quality_gate", **_at(t), **verdict})
+    run.record({"event": "quality_gate", **_at(step), **verdict})
     return verdict
 
 
-def _at(t: int | None) -> dict[str, int]:
-    return {} if t is None else {"iteration": t}
+def _at(step: Step | None) -> dict[str, int]:
+    return {} if step is None else step.key
 
 
 def showcase(drawn: Records, synthetic: Records, each: int, seed: int, originals: bool) -> dict[str, np.ndarray]:

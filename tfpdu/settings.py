@@ -12,7 +12,7 @@ from tfpdu.bias import Prior, eda_prior, given_prior, reference_prior, uniform_p
 from tfpdu.bias.eda.prior import EDAS
 from tfpdu.bias.priors import names_of
 from tfpdu.common.errors import UserError
-from tfpdu.common.validation import in_range, one_of, positive
+from tfpdu.common.validation import in_range, non_negative, one_of, positive
 from tfpdu.data import DrawSettings, PoolSizes, Records, ViewPolicy
 from tfpdu.diffusion import GeneratorSettings, NoisyClassifierSettings
 from tfpdu.ensemble import EnsembleSettings
@@ -30,6 +30,11 @@ class DataSettings:
     image_size: int = 0
     attributes: tuple[str, ...] = ()
     target: str = ""
+    cache: str = ""
+    in_memory_gb: float = 4.0
+
+    def __post_init__(self) -> None:
+        non_negative(in_memory_gb=self.in_memory_gb)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +118,23 @@ class LoopSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class DeletionSettings:
+    """Deletion on request: what stays of the rows, and when a request is due.
+
+    Attributes:
+      mode: "experiment" keeps deleted rows in the run's record, for study; "service" erases every trace of them.
+      days: from a request to the day when it is due.
+    """
+
+    mode: str = "experiment"
+    days: int = 30
+
+    def __post_init__(self) -> None:
+        one_of(("experiment", "service"), **{"config.deletion.mode": self.mode})
+        positive(**{"config.deletion.days": self.days})
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
     """Everything that a run depends on."""
 
@@ -131,6 +153,7 @@ class Settings:
     judge: EnsembleSettings
     views: ViewPolicy
     loop: LoopSettings
+    deletion: DeletionSettings
     audit: AuditSettings  # in the loop
     full_audit: AuditSettings  # at the first, the middle and the last iteration
     show_originals: bool
@@ -138,6 +161,13 @@ class Settings:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Settings":
         """Builds and checks all settings; a value out of range is named as `config.<room>.<key>`."""
+        try:
+            return cls._from_config(config)
+        except KeyError as error:
+            raise UserError(f"config: {error.args[0]!r} is missing, so another version of tfpdu wrote it") from None
+
+    @classmethod
+    def _from_config(cls, config: Mapping[str, Any]) -> "Settings":
         generator = dict(config["generator"])
         gate_rows, pretrained = generator.pop("gate_rows"), str(generator.pop("pretrained"))
         steer, steer_images = tuple(generator.pop("steer")), generator.pop("steer_images")
@@ -168,6 +198,7 @@ class Settings:
             judge=_checked(EnsembleSettings, {**ensemble, **config["judge"]}, "judge").one_model(),
             views=_build(ViewPolicy, config, "views"),
             loop=_build(LoopSettings, config, "loop"),
+            deletion=_build(DeletionSettings, config, "deletion"),
             audit=_checked(AuditSettings, audit, "audit"),
             full_audit=_checked(AuditSettings, {**audit, **full}, "audit"),
             show_originals=bool(config["report"]["originals"]),

@@ -1,8 +1,9 @@
 """The synthetic rows of a run: Algorithm 1's at iteration 0, the replenishment after each forgetting.
 
-A step's rows are kept in samples/<t>.npz. With `generator.lineage` "keep" and "public" one generator serves the whole
-run, and a step adds its rows to those of the steps before it. With "strict" each deletion retires the generator and
-everything it made: another is trained on the originals still there, and all synthetic rows are made anew.
+A step's rows are kept in samples/<step>.npz; a step is an iteration or a deletion round, see `tfpdu.steps`. With
+`generator.lineage` "keep" and "public" one generator serves the whole run, and a step adds its rows to those of the
+steps before it. With "strict" each deletion retires the generator and everything it made: another is trained on the
+originals still there, and all synthetic rows are made anew.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from tfpdu.common import UserError, files, say
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Records, concatenate
-from tfpdu.diffusion import Generator, load_pretrained, require_quality, without_copies
+from tfpdu.diffusion import Generator, load_generator, load_pretrained, require_quality, without_copies
 from tfpdu.ensemble import assign_new
 from tfpdu.preparation import (
     Material,
@@ -35,6 +36,7 @@ from tfpdu.preparation import (
     showcase,
 )
 from tfpdu.settings import Settings
+from tfpdu.steps import FIRST, Step
 
 COPIES = ("redrawn_copies", "kept_copies")  # of the guard's tally
 
@@ -63,6 +65,41 @@ class Exhausted(Exception):
     """The run ends before its last iteration, and well: what is left cannot be learned from. Says why."""
 
 
+class Samples:
+    """The synthetic rows that the steps of a run have made, as they lie in samples/.
+
+    Args:
+      drawn: S, whose columns they share.
+      settings: of the run.
+      run: its directory.
+    """
+
+    def __init__(self, drawn: Records, settings: Settings, run: RunDirectory):
+        self._template = dataclasses.replace(drawn.take(np.arange(0)), subjects=None)
+        self._strict, self._run = settings.generator.lineage == "strict", run
+
+    def path(self, step: Step) -> Path:
+        """The file of what a step made."""
+        return self._run.file("samples", f"{step.name}.npz")
+
+    def before(self, step: Step) -> list[Step]:
+        """The steps before this one that made rows which are still there, in order."""
+        found = (Step.named(path.stem) for path in self._run.file("samples").glob("[0-9]*.npz"))
+        return sorted(other for other in found if other < step)
+
+    def of(self, step: Step) -> Table:
+        """The synthetic rows that a step made."""
+        columns = files.read_npz(self.path(step))
+        shard, slices = columns.pop("shard"), columns.pop("slice")
+        return Table(dataclasses.replace(self._template, **columns), shard, slices)
+
+    def after(self, step: Step) -> Table:
+        """The synthetic rows that are in use after a step, which has made its own already, if any."""
+        steps = [*self.before(step), step] if self.path(step).exists() else self.before(step)
+        nothing = Table(self._template, *(np.zeros(0, np.int32),) * 2)
+        return join(nothing, *map(self.of, steps[-1:] if self._strict else steps))
+
+
 class Synthesis:
     """Makes the synthetic rows of each step, or finds them in the run directory.
 
@@ -71,21 +108,26 @@ class Synthesis:
       prior: D.
       settings: of the run.
       run: its directory.
+      deleted: ids that were deleted on request; they are not shown, and train no generator.
     """
 
-    def __init__(self, material: Material, prior: Prior, settings: Settings, run: RunDirectory):
+    def __init__(
+        self, material: Material, prior: Prior, settings: Settings, run: RunDirectory, deleted: frozenset[str]
+    ):
         self._material, self._prior, self._settings, self._run = material, prior, settings, run
+        self._samples = Samples(material.drawn, settings, run)
+        self._left = material.drawn.without(sorted(deleted))
         self._strict = settings.generator.lineage == "strict"
         self._judge = fit_judge(material, settings, run.file("judge"))
         self._steering = fit_steering(material, settings, run.file("steering"))
         self._lasting = None if self._strict else self._lasting_generator()
 
-    def rows(self, t: int, originals: Table, gone: np.ndarray) -> Table:
-        """All synthetic rows that belong to the table of iteration t.
+    def rows(self, step: Step, originals: Table, gone: np.ndarray) -> Table:
+        """All synthetic rows that belong to the table after a step.
 
         Args:
-          t: the iteration; those before it are recorded.
-          originals: the originals that iteration t leaves.
+          step: the step; those before it are recorded.
+          originals: the originals that it leaves.
           gone: ids of the originals that it forgets.
 
         Raises:
@@ -93,14 +135,15 @@ class Synthesis:
           UserError: the generator does not pass its quality gate, or the data do not fit.
           StopRequested: a signal came; the same call goes on from there.
         """
-        if t:
-            say(f"iteration {t}: forgetting {len(gone)} originals, replenishing as many")
-        if not self._path(t).exists():
+        if step > FIRST:
+            name = f"round {step.round}" if step.round else f"iteration {step.iteration}"
+            say(f"{name}: forgetting {len(gone)} originals, replenishing as many")
+        if not self._samples.path(step).exists():
             safe_point()
-            self._make(t, originals, gone, self._lasting or self._next_generator(t, originals.records))
+            self._make(step, originals, gone, self._lasting or self._next_generator(step, originals.records))
         if self._strict:
-            self._retire(range(t))
-        made = join(*(self._samples(i) for i in ([t] if self._strict else range(t + 1))))
+            self._retire(self._samples.before(step))
+        made = self._samples.after(step)
         self._show(made.records)
         return made
 
@@ -109,7 +152,11 @@ class Synthesis:
     def _lasting_generator(self) -> Generator:
         if self._settings.pretrained:
             return self._pretrained()
-        generator, quality = self._fit(None, generator_rows(self._material, self._settings))
+        if self._run.event("generator") is not None:  # a row that is deleted later stays in it, as the report says
+            generator = load_generator(self._run.file("generator"))
+            return generator.steered(self._steering)
+        rows = generator_rows(self._material, self._settings)
+        generator, quality = self._fit(None, self._left if rows is self._material.drawn else rows)
         require_quality(quality)
         return generator
 
@@ -134,55 +181,52 @@ class Synthesis:
         require_quality(self._inspect(None, generator, rows if len(rows) else drawn))
         return generator
 
-    def _next_generator(self, t: int, rows: Records) -> Generator:
+    def _next_generator(self, step: Step, rows: Records) -> Generator:
         """The generator of the originals still there; raises `Exhausted` where they no longer make a good one."""
         least = self._settings.generator.min_rows
-        if t and len(rows) < least:
+        if step > FIRST and len(rows) < least:
             raise Exhausted(f"{len(rows)} originals would be left, config.generator.min_rows={least}")
-        generator, quality = self._fit(t, rows)
-        if t and not quality["passed"]:
-            self._retire([t])
+        generator, quality = self._fit(step, rows)
+        if step > FIRST and not quality["passed"]:
+            self._retire([step])
             raise Exhausted(
                 f"samples of a generator of {len(rows)} originals reach {quality['cas_ratio']:.2f} of their worth"
             )
         require_quality(quality)
         return generator
 
-    def _fit(self, t: int | None, rows: Records) -> tuple[Generator, dict[str, Any]]:
+    def _fit(self, step: Step | None, rows: Records) -> tuple[Generator, dict[str, Any]]:
         """A generator of these rows, and what the quality gate says of it."""
-        generator = fit_generator_for(t, rows, self._settings, self._run).steered(self._steering)
-        return generator, self._inspect(t, generator, rows)
+        generator = fit_generator_for(step, rows, self._settings, self._run).steered(self._steering)
+        return generator, self._inspect(step, generator, rows)
 
-    def _inspect(self, t: int | None, generator: Generator, rows: Records) -> dict[str, Any]:
-        return inspect(t, generator, rows, self._material, self._settings, self._run, self._judge)
+    def _inspect(self, step: Step | None, generator: Generator, rows: Records) -> dict[str, Any]:
+        return inspect(step, generator, rows, self._material, self._settings, self._run, self._judge)
 
-    def _retire(self, steps: Iterable[int]) -> None:
+    def _retire(self, steps: Iterable[Step]) -> None:
         """Removes generators and samples of these steps."""
         for step in steps:
-            self._path(step).unlink(missing_ok=True)
-            shutil.rmtree(self._run.file("generator", f"{step:04d}"), ignore_errors=True)
+            self._samples.path(step).unlink(missing_ok=True)
+            shutil.rmtree(self._run.file("generator", step.name), ignore_errors=True)
 
     # ---- samples -------------------------------------------------------------------------------
 
-    def _path(self, t: int) -> Path:
-        return self._run.file("samples", f"{t:04d}.npz")
-
-    def _make(self, t: int, originals: Table, gone: np.ndarray, generator: Generator) -> None:
+    def _make(self, step: Step, originals: Table, gone: np.ndarray, generator: Generator) -> None:
         start = time.monotonic()
-        new, counts = self._synthesise(t, originals, gone, generator)
+        new, counts = self._synthesise(step, originals, gone, generator)
         self._run.record(  # before the file: killed in between, the same samples are made again and told of once
             {
                 "event": "augment",
-                "iteration": t,
+                **step.key,
                 "requested": len(new.records),
                 **counts,
                 "seconds": time.monotonic() - start,
             }
         )
-        files.write_npz(self._path(t), **_columns(new.records), shard=new.shard, slice=new.slice)
+        files.write_npz(self._samples.path(step), **_columns(new.records), shard=new.shard, slice=new.slice)
 
     def _synthesise(
-        self, t: int, originals: Table, gone: np.ndarray, generator: Generator
+        self, step: Step, originals: Table, gone: np.ndarray, generator: Generator
     ) -> tuple[Table, dict[str, int]]:
         """The new rows with shard and slice, and what the judge had drawn again."""
         settings = self._settings
@@ -190,23 +234,25 @@ class Synthesis:
         shared: dict[str, Any] = {
             "settings": settings.augment,
             "seed": settings.seed,
-            "iteration": t,
+            "iteration": step.makes,
             "judge": self._judge,
             "generator_id": generator.id,
         }
         parts: Sequence[Debiased | Replenished]
-        if t == 0:
+        if step == FIRST:
             say(f"Algorithm 1: from {len(originals.records)} rows to the prior")
             made = debias(originals.records, self._prior, generate, **shared, shard_of=originals.shard)
             files.write_json(self._run.file("bias.json"), made.report)
             earlier, parts = originals, [made]
         else:
-            earlier = originals if self._strict else join(originals, *(self._samples(i) for i in range(t)))
-            parts = self._replenish(earlier, gone, generate, shared)
-        records = concatenate([part.records.take(part.records.origin == t + 1) for part in parts])
-        shard, slices = assign_new(records, earlier.records, earlier.shard, settings.ensemble, settings.seed)
+            earlier = originals if self._strict else join(originals, *map(self._samples.of, self._samples.before(step)))
+            parts = self._replenish(step, earlier, gone, generate, shared)
+        records = concatenate([part.records.take(part.records.origin == step.makes + 1) for part in parts])
+        shard, slices = assign_new(
+            records, earlier.records, earlier.shard, earlier.slice, settings.ensemble, settings.seed
+        )
         if settings.augment.scope == "shard":  # a row made for a shard stays there
-            shard = _made_for(parts, t)
+            shard = _made_for(parts, step.makes)
         counts = {key: sum(getattr(p, key) for p in parts) for key in ("redrawn", "kept_although_different")}
         return Table(records, shard, slices), {**counts, **{key: tally[key] for key in COPIES if key in tally}}
 
@@ -225,13 +271,16 @@ class Synthesis:
         return guard, guard.tally
 
     def _replenish(
-        self, earlier: Table, gone: np.ndarray, generate: Generate, shared: dict[str, Any]
+        self, step: Step, earlier: Table, gone: np.ndarray, generate: Generate, shared: dict[str, Any]
     ) -> list[Replenished]:
         """As many rows as are missing: over all of S, or in each shard by itself (the paper's letter)."""
         drawn, k = self._material.drawn, self._settings.ensemble.shards
+        numbered = int((earlier.records.origin == step.makes + 1).sum())  # ids that a round took already
         if self._settings.augment.scope == "global":
-            missing = len(drawn) + self._run.events("augment")[0]["requested"] - len(earlier.records)
-            return [replenish(earlier.records, self._prior, missing, generate, **shared, reference=drawn)]
+            first = self._run.events("iteration")[0]
+            missing = first["n_original"] + first["n_synthetic"] - len(earlier.records)
+            options: dict[str, Any] = {**shared, "reference": drawn, "first": numbered}
+            return [replenish(earlier.records, self._prior, missing, generate, **options)]
         lost = np.bincount(self._material.shard[np.isin(drawn.ids, gone)], minlength=k)
         return [
             replenish(
@@ -241,22 +290,15 @@ class Synthesis:
                 generate,
                 **shared,
                 reference=drawn,
-                first=int(lost[:s].sum()),
+                first=numbered + int(lost[:s].sum()),
             )
             for s in range(k)
         ]
 
-    def _samples(self, t: int) -> Table:
-        """The synthetic rows made at iteration t."""
-        columns = files.read_npz(self._path(t))
-        shard, slices = columns.pop("shard"), columns.pop("slice")
-        template = dataclasses.replace(self._material.drawn.take(np.arange(0)), subjects=None)
-        return Table(dataclasses.replace(template, **columns), shard, slices)
-
     def _show(self, synthetic: Records) -> None:
         """Originals beside samples, a row a class; drawn again as long as a class has few samples."""
         settings = self._settings
-        pictures = showcase(self._material.drawn, synthetic, 8, settings.seed, settings.show_originals)
+        pictures = showcase(self._left, synthetic, 8, settings.seed, settings.show_originals)
         files.write_npz(self._run.file("samples", "showcase.npz"), **pictures)
 
 

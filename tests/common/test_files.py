@@ -129,3 +129,18 @@ def test_array_hashes_see_values_shape_and_type_and_not_the_memory_layout():
 def test_file_hash_is_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")  # the standard's own example
     assert files.file_hash(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_secret_is_made_once_and_is_for_its_owner_only(tmp_path):
+    path = tmp_path / "noise.key"
+    text = files.secret(path)
+    assert len(text) == 32
+    assert text == files.secret(path)
+    assert text != files.secret(tmp_path / "other.key")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_empty_secret_is_refused(tmp_path):
+    (tmp_path / "noise.key").write_text("\n")
+    with pytest.raises(UserError, match="it is empty; a secret was expected"):
+        files.secret(tmp_path / "noise.key")

@@ -284,7 +284,7 @@ def test_a_task_gets_the_processors_and_gpus_of_this_process(with_ray, tmp_path)
     environment = stand_in.options["runtime_env"]["env_vars"]
     assert environment["CUDA_VISIBLE_DEVICES"] == "-1"
     assert environment["TF_ENABLE_ONEDNN_OPTS"] == str(int(fingerprint()["onednn"]))
-    job = model._job(0, ["key"], tiny.records(3), np.zeros(3, int), np.ones(3))
+    job = model._job(0, ["key"], tiny.rows(tiny.records(3)), np.arange(3), np.zeros(3, int))
     on_gpus = dataclasses.replace(job.training, process={**job.training.process, "device": "gpu X", "replicas": 2})
     job = dataclasses.replace(job, training=on_gpus)
     options = ray_executor._options(StandIn(gpus=4), job)

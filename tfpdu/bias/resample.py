@@ -11,6 +11,7 @@ from tfpdu.bias.priors import Prior, cells_of
 from tfpdu.common.errors import UserError
 from tfpdu.common.seeds import hashed_order
 from tfpdu.data.records import Records
+from tfpdu.data.storage import pick
 
 _COPY = "copy/"
 
@@ -58,7 +59,7 @@ def copies(records: Records, rows: np.ndarray, iteration: int, first: int = 0) -
     """
     fields = ("images", "labels", "attributes", "origin", "subjects", "generator", "realised")
     columns: dict[str, Any] = {field: getattr(records, field) for field in fields}
-    columns = {field: None if column is None else column[rows] for field, column in columns.items()}
+    columns = {field: None if column is None else pick(column, rows) for field, column in columns.items()}
     columns["ids"] = [copy_id(iteration, first + k, source) for k, source in enumerate(records.ids[rows].tolist())]
     columns["ids"] = np.array(columns["ids"], dtype=str)
     return dataclasses.replace(records, **columns)

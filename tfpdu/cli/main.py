@@ -7,6 +7,9 @@ from tfpdu.common.validation import did_you_mean
 
 COMMANDS = {
     "run": ("tfpdu.cli.run_pdu", "Algorithm 2: debias, learn, forget, replenish, audit, report"),
+    "forget": ("tfpdu.cli.forget", "delete rows of a run on request: ledger, exact unlearning, audit, receipt"),
+    "requests": ("tfpdu.cli.requests", "the deletion requests of a run: pending and done, with due dates"),
+    "verify": ("tfpdu.cli.verify", "check that a run directory is whole and holds nothing of deleted rows"),
     "train": ("tfpdu.cli.train_generator", "a generator alone, resumable, for runs that use it ready-made"),
     "bias": ("tfpdu.cli.bias_report", "the bias of a data set against a prior: table, bias.json, figures"),
     "evaluate": ("tfpdu.cli.evaluate_generator", "what a generator's samples are worth and what it remembers: JSON"),

@@ -8,5 +8,9 @@ class UserError(Exception):
     """
 
 
+class Busy(UserError):
+    """Another process holds the directory."""
+
+
 class StopRequested(Exception):
     """SIGINT or SIGTERM arrived; raised at a safe point, when nothing is half-written."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tfpdu.common import files
-from tfpdu.common.errors import UserError
+from tfpdu.common.errors import Busy, UserError
 
 
 def made(directory: str | os.PathLike[str], flag: str) -> Path:
@@ -33,7 +34,7 @@ def held(directory: Path, flag: str) -> Iterator[None]:
       flag: how the user named it, for the message.
 
     Raises:
-      UserError: another process holds it.
+      Busy: another process holds it.
     """
     with open(directory / ".lock", "a+") as handle:
         try:
@@ -41,7 +42,7 @@ def held(directory: Path, flag: str) -> Iterator[None]:
         except OSError:
             handle.seek(0)
             owner = handle.read().strip() or "another process"
-            raise UserError(f"{flag}={directory}: in use by {owner}") from None
+            raise Busy(f"{flag}={directory}: in use by {owner}") from None
         handle.truncate(0)
         handle.write(f"process {os.getpid()} ({Path(sys.argv[0]).name})")
         handle.flush()
@@ -71,6 +72,22 @@ class RunDirectory:
                 raise UserError(f"--workdir={path}: holds other files and no config.json; name an empty directory")
             files.write_json(self.file("config.json"), config)
 
+    @classmethod
+    def existing(cls, path: str | os.PathLike[str]) -> "RunDirectory":
+        """The directory of a run that was begun, with the configuration that it was begun with.
+
+        Raises:
+          UserError: there is none.
+        """
+        if not str(path) or not Path(path, "config.json").is_file():
+            raise UserError(f"--workdir={path}: expected the directory of a run, which holds a config.json")
+        return cls(path, files.read_json(Path(path, "config.json")))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration that the run was begun with."""
+        return dict(files.read_json(self.file("config.json")))
+
     def file(self, *parts: str) -> Path:
         """The path of a file in the directory."""
         return self.path.joinpath(*parts)
@@ -93,17 +110,26 @@ class RunDirectory:
             yield
 
     def record(self, event: Mapping[str, Any]) -> None:
-        """Appends an event to `metrics.jsonl` unless one with its `event` and `iteration` is there."""
-        if self.event(event["event"], event.get("iteration")) is None:
+        """Appends an event to `metrics.jsonl` unless one with its `event`, `iteration` and `round` is there."""
+        if self.event(event["event"], event.get("iteration"), event.get("round")) is None:
             files.append_json_line(self.file("metrics.jsonl"), dict(event))
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """All events of a kind, in order."""
         return [e for e in files.read_json_lines(self.file("metrics.jsonl")) if e.get("event") == name]
 
-    def event(self, name: str, iteration: int | None = None) -> dict[str, Any] | None:
-        """The event of a kind (of an iteration), or None."""
-        return next((e for e in self.events(name) if e.get("iteration") == iteration), None)
+    def event(self, name: str, iteration: int | None = None, round: int | None = None) -> dict[str, Any] | None:
+        """The event of a kind (of an iteration, of a deletion round), or None."""
+        found = self.events(name)
+        return next((e for e in found if e.get("iteration") == iteration and e.get("round") == round), None)
+
+    def drop_after(self, iteration: int) -> None:
+        """Removes the events of iterations after this one, none of which is done."""
+        path = self.file("metrics.jsonl")
+        events = files.read_json_lines(path)
+        kept = [e for e in events if e.get("iteration") is None or e["iteration"] <= iteration]
+        if len(kept) < len(events):
+            files.write_text(path, "".join(json.dumps(e) + "\n" for e in kept))
 
     def replace_rows(self, name: str, rows: list[dict[str, Any]], **key: Any) -> None:
         """Rewrites a JSON list file with all rows that match `key` replaced by the new ones."""

@@ -6,6 +6,7 @@ from tfpdu.data.catalog import SOURCES, load
 from tfpdu.data.draws import DrawSettings, draw
 from tfpdu.data.pools import Pools, PoolSizes, cut_pools
 from tfpdu.data.records import UNKNOWN, AttributeSpec, Records, concatenate
+from tfpdu.data.storage import ImageStore
 from tfpdu.data.views import ViewPolicy
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "UNKNOWN",
     "AttributeSpec",
     "DrawSettings",
+    "ImageStore",
     "PoolSizes",
     "Pools",
     "Records",

@@ -1,8 +1,12 @@
 """Load by name: every data set comes as `Records`."""
 
+import atexit
 import inspect
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +19,7 @@ from tfpdu.data.digits import load_digits
 from tfpdu.data.image_folder import load_image_folder
 from tfpdu.data.npz import load_npz
 from tfpdu.data.records import UNKNOWN, Records
+from tfpdu.data.shelf import Shelf, default_cache
 
 SOURCES: dict[str, Callable[..., Records]] = {
     "digits": load_digits,
@@ -23,6 +28,7 @@ SOURCES: dict[str, Callable[..., Records]] = {
     "image_folder": load_image_folder,
     "npz": load_npz,
 }
+OWN = ("image_folder", "npz")  # the user's own pictures
 
 
 def load(
@@ -33,6 +39,9 @@ def load(
     attributes: Sequence[str] = (),
     target: str = "",
     problems: str | os.PathLike[str] = "",
+    cache: str | os.PathLike[str] = "",
+    in_memory_gb: float = 4.0,
+    home: str | os.PathLike[str] = "",
     **options: Any,
 ) -> Records:
     """Loads a data set.
@@ -44,6 +53,11 @@ def load(
       attributes: names of the attributes to take; empty = the source's default.
       target: celeb_a: the attribute that is the class label; empty = Smiling.
       problems: image_folder: the file that lists faulty rows; other sources have none.
+      cache: folder for pictures that are too many to be held in memory; empty = TFPDU_CACHE, or else ~/.cache/tfpdu;
+        for one's own pictures (image_folder, npz) `home`.
+      in_memory_gb: pictures of more than so many GB (2^30 bytes) are kept in `cache` and read from there; 0 = all are,
+        but for digits.
+      home: where the cache of one's own pictures is; empty = a temporary folder, gone when the process ends.
       **options: image_folder: `table`, `label`, `subject`. An option that the source does not have may only be empty.
 
     Returns:
@@ -63,11 +77,21 @@ def load(
             raise UserError(f"config.data: unknown option {option!r}{did_you_mean(option, known)}")
         if option not in takes and value and option != "directory":  # a directory that is not needed does no harm
             raise UserError(f"config.data.{option}: {name} has no such option; leave it empty")
-    if "problems" in takes:
-        given["problems"] = problems
+    given |= {"problems": problems, "shelf": Shelf(_cache(name, cache, home), in_memory_gb)}
     records = source(**{option: value for option, value in given.items() if option in takes})
     _check_varied(records)
     return records
+
+
+def _cache(name: str, cache: str | os.PathLike[str], home: str | os.PathLike[str]) -> Path:
+    """Published data sets share a cache; one's own pictures stay with what was made of them."""
+    if cache or name not in OWN:
+        return Path(cache).expanduser() if cache else default_cache()
+    if home:
+        return Path(home)
+    folder = Path(tempfile.gettempdir(), f"tfpdu-{os.getpid()}")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _check_varied(records: Records) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 from tfpdu.common.errors import UserError
 from tfpdu.common.validation import one_of
 from tfpdu.data.records import AttributeSpec, Records
-from tfpdu.data.tfds_directory import decode_picture, open_data_set, read_split
+from tfpdu.data.shelf import Filling, Shelf
+from tfpdu.data.tfds_directory import decode_picture, identity_of, open_data_set, read_split
 
 VERSION = "2.1.0"
 ORIGIN = "https://drive.google.com"
@@ -19,7 +20,13 @@ DEFAULT_SIZE = 64
 SQUARE = 178  # the width of the aligned 178 x 218 pictures; the square cuts 20 rows above and below
 
 
-def load_celeb_a(directory: str = "", image_size: int = 0, attributes: Sequence[str] = (), target: str = "") -> Records:
+def load_celeb_a(
+    directory: str = "",
+    image_size: int = 0,
+    attributes: Sequence[str] = (),
+    target: str = "",
+    shelf: Shelf | None = None,
+) -> Records:
     """Faces, uint8[n, 64, 64, 3]: the centre square of 178 pixels, averaged over areas.
 
     Ids 'celeb_a/train/000001' keep the official partition and count in stored order; `subjects` are identities.
@@ -29,6 +36,7 @@ def load_celeb_a(directory: str = "", image_size: int = 0, attributes: Sequence[
       image_size: pixels a side; 0 = 64.
       attributes: of CelebA's forty, each with the values 'not Male', 'Male'; empty = Young and Male.
       target: the attribute that is the class label; empty = Smiling.
+      shelf: where too many pictures go.
     """
     if image_size < 0 or image_size > SQUARE:
         raise UserError(f"config.data.image_size: expected pixels a side from 1 to {SQUARE}, got {image_size}")
@@ -39,13 +47,19 @@ def load_celeb_a(directory: str = "", image_size: int = 0, attributes: Sequence[
         one_of(forty, **{"config.data.attributes": name})
     one_of(forty, **{"config.data.target": label})
 
-    decode = _decoder(image_size or DEFAULT_SIZE, (*wanted, label))
-    splits = [read_split(builder, split, decode) for split in SPLITS]
+    n, side = sum(builder.info.splits[split].num_examples for split in SPLITS), image_size or DEFAULT_SIZE
+    decode = _decoder(side, (*wanted, label))
+
+    def read(pictures: Filling) -> list[dict[str, np.ndarray]]:
+        return [read_split(builder, split, decode, pictures) for split in SPLITS]
+
+    source = identity_of(builder, splits=SPLITS, side=side)
+    images, splits = (shelf or Shelf()).fill(source, (n, side, side, 3), read)
     codes = np.concatenate([split["attributes"] for split in splits]).astype(np.int8)
     ids = [f"celeb_a/{name}/{row:06d}" for name, split in zip(SPLITS, splits, strict=True) for row in _rows(split)]
     specs = [AttributeSpec(name, (f"not {name}", name)) for name in (*wanted, label)]
     return Records(
-        images=np.concatenate([split["image"] for split in splits]),
+        images=images,
         labels=codes[:, -1].astype(np.int32),
         attributes=codes[:, :-1],
         ids=np.array(ids),

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import hashlib
 import io
 import os
 import unicodedata
@@ -13,11 +14,14 @@ import numpy as np
 
 from tfpdu.common import files
 from tfpdu.common.errors import UserError
+from tfpdu.common.interrupt import safe_point
 from tfpdu.common.progress import Progress, say
 from tfpdu.common.validation import one_of
 from tfpdu.data.attributes import Column, as_int8, is_missing, number
 from tfpdu.data.pictures import read_picture
 from tfpdu.data.records import Records
+from tfpdu.data.shelf import Filling, Shelf
+from tfpdu.data.storage import Images, pick
 
 DEFAULT_SIZE = 64
 DEFAULT_PROBLEMS = "problems.csv"
@@ -54,6 +58,7 @@ def load_image_folder(
     label: str = "",
     subject: str = "",
     problems: str | os.PathLike[str] = "",
+    shelf: Shelf | None = None,
 ) -> Records:
     """Pictures, uint8[n, 64, 64, 3], upright, in colour, their centre square; ids 'image_folder/<file>'.
 
@@ -69,6 +74,7 @@ def load_image_folder(
       label: the column of the class (bins as above); empty = 'label'.
       subject: the column of the person; empty = 'subject' where there is one.
       problems: where faulty rows are listed; empty = problems.csv in the working directory.
+      shelf: where too many pictures go.
 
     Raises:
       UserError: no folder or table, an unknown column, or no row without fault.
@@ -86,7 +92,7 @@ def load_image_folder(
     chosen = _attribute_columns(sheet, attributes, {"file", target.name, person})
 
     faults = {**_faulty_fields(sheet, target, chosen), **sheet.faults}
-    pictures, unreadable = _read_pictures(sheet, root, faults, image_size or DEFAULT_SIZE)
+    pictures, unreadable = _read_pictures(sheet, root, faults, image_size or DEFAULT_SIZE, shelf or Shelf())
     faults |= unreadable
     good = np.array([row for row in range(len(sheet.rows)) if row not in faults], np.int64)
     _report(sheet, faults, Path(problems or DEFAULT_PROBLEMS))
@@ -97,7 +103,7 @@ def load_image_folder(
     label_spec, labels = target.encode(sheet.texts(target.name, good))
     coded = [column.encode(sheet.texts(column.name, good)) for column in chosen]
     return Records(
-        images=pictures[good] if faults else pictures,
+        images=pick(pictures, good) if faults else pictures,
         labels=labels.astype(np.int32),
         attributes=np.stack([np.zeros(len(good), np.int8), *(as_int8(*pair) for pair in coded)], 1)[:, 1:],
         ids=np.array([f"image_folder/{_file(sheet.rows[row])}" for row in good]),
@@ -182,28 +188,58 @@ def _faulty_fields(sheet: Table, target: Column, chosen: Sequence[Column]) -> di
     return faults
 
 
-def _read_pictures(sheet: Table, root: Path, faults: dict[int, str], size: int) -> tuple[np.ndarray, dict[int, str]]:
+def _read_pictures(
+    sheet: Table, root: Path, faults: dict[int, str], size: int, shelf: Shelf
+) -> tuple[Images, dict[int, str]]:
     """Decodes in threads. Returns uint8[rows, size, size, 3] (faulty rows undefined), and {row: reason}."""
-    pictures = np.zeros((len(sheet.rows), size, size, 3), np.uint8)
     rows = [row for row in range(len(sheet.rows)) if row not in faults]
+    paths = {row: _path(root, _file(sheet.rows[row])) for row in rows}
+
+    def read(pictures: Filling) -> dict[int, str]:
+        if pictures.wanted:
+            pictures.notes["unreadable"] = _decode(paths, size, pictures)
+        return {int(row): reason for row, reason in pictures.notes["unreadable"].items()}
+
+    shape = (len(sheet.rows), size, size, 3)
+    source = {"name": "image_folder", "root": str(root.resolve()), "side": size, "rows": len(sheet.rows)}
+    return shelf.fill({**source, "files": _fingerprint(paths)}, shape, read)
+
+
+def _decode(paths: dict[int, Path], size: int, pictures: Filling) -> dict[int, str]:
+    """Puts the pictures of these rows; {row: reason} of those that cannot be read."""
 
     def read(row: int) -> str:
         try:
-            pictures[row] = read_picture(_path(root, _file(sheet.rows[row])), size)
+            picture = read_picture(paths[row], size)
         except ValueError as error:
             return str(error)
+        pictures.put(row, picture[None])
         return ""
 
     unreadable: dict[int, str] = {}
     with (
-        Progress("pictures", len(rows), "files") as progress,
+        Progress("pictures", len(paths), "files") as progress,
         ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
     ):
-        for row, reason in zip(rows, pool.map(read, rows), strict=True):
+        for row, reason in zip(paths, pool.map(read, paths), strict=True):
             progress.advance()
+            safe_point()
             if reason:
                 unreadable[row] = reason
-    return pictures, unreadable
+    return unreadable
+
+
+def _fingerprint(paths: dict[int, Path]) -> str:
+    """Changes with the files, their order, sizes and times of change."""
+    digest = hashlib.sha256()
+    for row, path in paths.items():
+        try:
+            about = path.stat()
+            state = f"{about.st_size} {about.st_mtime_ns}"
+        except OSError:
+            state = "missing"
+        digest.update(f"{row} {path.name} {state}\n".encode())
+    return digest.hexdigest()
 
 
 def _file(fields: dict[str, str]) -> str:

@@ -1,6 +1,8 @@
 """One's own arrays, from a single .npz file."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
 
 import numpy as np
 
@@ -8,11 +10,16 @@ from tfpdu.common import files
 from tfpdu.common.errors import UserError
 from tfpdu.common.validation import one_of
 from tfpdu.data.attributes import as_int8, categories
-from tfpdu.data.pictures import resize
+from tfpdu.data.pictures import checked_size, resize
+from tfpdu.data.pixel_file import BLOCK_BYTES
 from tfpdu.data.records import UNKNOWN, AttributeSpec, Records
+from tfpdu.data.shelf import Filling, Shelf
+from tfpdu.data.storage import Images
 
 
-def load_npz(directory: str = "", image_size: int = 0, attributes: Sequence[str] = ()) -> Records:
+def load_npz(
+    directory: str = "", image_size: int = 0, attributes: Sequence[str] = (), shelf: Shelf | None = None
+) -> Records:
     """The rows of an .npz file.
 
     Its arrays: `images` uint8[n, h, w, c] or [n, h, w] with c 1 or 3; `labels` whole numbers [n] from 0; and, if
@@ -23,17 +30,19 @@ def load_npz(directory: str = "", image_size: int = 0, attributes: Sequence[str]
       directory: the .npz file.
       image_size: pixels a side; 0 keeps the file's.
       attributes: which of the file's attributes to take; empty = all.
+      shelf: where too many pictures go.
 
     Raises:
       UserError: an array is missing or has another type or shape, or a row is at fault; the row is named.
     """
     if not directory:
         raise UserError("config.data.directory: npz needs the path of an .npz file")
-    arrays = files.read_npz(directory)
-    for key in ("images", "labels"):
-        if key not in arrays:
-            raise UserError(f"{directory}: holds no array {key!r}; it has {', '.join(sorted(arrays)) or 'none'}")
-    images = _images(directory, arrays["images"])
+    with files.reading_npz(directory) as archive:
+        for key in ("images", "labels"):
+            if key not in archive.files:
+                raise UserError(f"{directory}: holds no array {key!r}; it has {', '.join(sorted(archive.files))}")
+        arrays = {key: archive[key] for key in archive.files if key != "images"}
+        images = _images(directory, archive, image_size, shelf or Shelf())
     n = len(images)
     for key in ("labels", "attributes", "ids", "subjects"):
         if key in arrays and (arrays[key].ndim < 1 or len(arrays[key]) != n):
@@ -41,7 +50,7 @@ def load_npz(directory: str = "", image_size: int = 0, attributes: Sequence[str]
     names = _label_names(directory, arrays)
     specs, codes = _attributes(directory, arrays, n, attributes)
     return Records(
-        images=resize(images, image_size),
+        images=images,
         labels=_labels(directory, arrays["labels"], len(names)),
         attributes=codes,
         ids=_strings(directory, arrays, "ids") if "ids" in arrays else np.array([f"npz/{row:06d}" for row in range(n)]),
@@ -52,18 +61,63 @@ def load_npz(directory: str = "", image_size: int = 0, attributes: Sequence[str]
     )
 
 
-def _images(path: str, images: np.ndarray) -> np.ndarray:
-    if images.dtype.kind == "f":
-        finite = np.isfinite(images.reshape(len(images), -1)).all(1) if images.ndim else np.ones(0, bool)
+def _images(path: str, archive: Any, image_size: int, shelf: Shelf) -> Images:
+    """The pictures, read from the file in blocks."""
+    with archive.zip.open("images.npy") as member:
+        shape, column_major, dtype = _header(member)
+        if dtype != np.uint8:
+            problem = "" if dtype.kind != "f" or column_major else _not_finite(member, shape, dtype)
+            raise UserError(f"{path}: images{problem or f' are {dtype}, expected uint8 from 0 to 255'}")
+        if len(shape) == 3:
+            shape = (*shape, 1)
+        if len(shape) != 4 or shape[-1] not in (1, 3) or 0 in shape:
+            raise UserError(f"{path}: images have shape {list(shape)}, expected [n, h, w, 1 or 3]")
+
+        def read(pictures: Filling) -> None:
+            if not pictures.wanted:
+                return
+            for block in [archive["images"].reshape(shape)] if column_major else _blocks(member, shape, dtype):
+                pictures.append(resize(block, image_size))
+
+        side, about = checked_size(image_size), os.stat(path)
+        stored = (shape[0], side or shape[1], side or shape[2], shape[3])
+        file = {"file": os.path.realpath(path), "bytes": about.st_size, "changed": about.st_mtime_ns}
+        return shelf.fill({"name": "npz", **file, "shape": stored}, stored, read)[0]
+
+
+def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether columns come first, and dtype of an array whose file stands at its beginning."""
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(member)
+    if version not in read:
+        raise ValueError(f"array format {version}")
+    shape, column_major, dtype = read[version](member)
+    if dtype.hasobject:
+        raise ValueError("images are Python objects")
+    return shape, column_major, dtype
+
+
+def _blocks(member: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.ndarray]:
+    """The array that follows a header, a few rows at a time."""
+    size = dtype.itemsize * int(np.prod(shape[1:]))
+    step = max(1, BLOCK_BYTES // max(1, size))
+    for start in range(0, shape[0], step):
+        rows = min(step, shape[0] - start)
+        content = member.read(rows * size)
+        if len(content) < rows * size:
+            raise ValueError("the array of images is cut short")
+        yield np.frombuffer(content, dtype).reshape(rows, *shape[1:])
+
+
+def _not_finite(member: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> str:
+    """Names the first row of floating-point pictures with NaN or infinity, if there is one."""
+    start = 0
+    for block in _blocks(member, shape, dtype) if len(shape) > 1 else ():
+        finite = np.isfinite(block.reshape(len(block), -1)).all(1)
         if not finite.all():
-            raise UserError(f"{path}: images, row {int(np.argmin(finite))}: holds NaN or infinity")
-    if images.dtype != np.uint8:
-        raise UserError(f"{path}: images are {images.dtype}, expected uint8 from 0 to 255")
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
-        raise UserError(f"{path}: images have shape {list(images.shape)}, expected [n, h, w, 1 or 3]")
-    return images
+            return f", row {start + int(np.argmin(finite))}: holds NaN or infinity"
+        start += len(block)
+    return ""
 
 
 def _labels(path: str, labels: np.ndarray, classes: int) -> np.ndarray:

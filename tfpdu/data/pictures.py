@@ -40,6 +40,13 @@ def read_picture(path: str | os.PathLike[str], size: int) -> np.ndarray:
         raise ValueError(f"damaged picture ({error})".replace("\n", " ")) from None
 
 
+def checked_size(size: int) -> int:
+    """The pixels a side, or 0; raises `UserError` below that."""
+    if size < 0:
+        raise UserError(f"config.data.image_size: expected pixels a side or 0, got {size}")
+    return size
+
+
 def resize(images: np.ndarray, size: int) -> np.ndarray:
     """Square images in another size: averaged over areas when it shrinks, bilinear when it grows.
 
@@ -53,8 +60,7 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
     Raises:
       UserError: `size` is below 0.
     """
-    if size < 0:
-        raise UserError(f"config.data.image_size: expected pixels a side or 0, got {size}")
+    checked_size(size)
     n, height, width, channels = images.shape
     if not size or (height == size and width == size):
         return images

@@ -1,4 +1,4 @@
-"""The in-memory table that every stage takes and returns."""
+"""The table that every stage takes and returns; its pictures may be on disk."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import numpy as np
 
 from tfpdu.common.errors import UserError
 from tfpdu.common.validation import did_you_mean
+from tfpdu.data.storage import Images, joined, pick
 
 UNKNOWN = -1  # the code of an attribute value that nobody knows
 
@@ -30,7 +31,7 @@ class Records:
     """An image data set, immutable. n rows, images of h x w x c, j attributes.
 
     Attributes:
-      images: uint8[n, h, w, c].
+      images: uint8[n, h, w, c]: an array, or an `ImageStore` where the pictures are on disk.
       labels: int32[n], codes into `label_names`.
       attributes: int8[n, j], codes into `specs[j].values`; -1 is unknown.
       ids: unique strings [n], stable across runs.
@@ -42,7 +43,7 @@ class Records:
       realised: int8[n, j]: the attributes as an independent judge sees them, or None.
     """
 
-    images: np.ndarray
+    images: Images
     labels: np.ndarray
     attributes: np.ndarray
     ids: np.ndarray
@@ -91,10 +92,10 @@ class Records:
         return AttributeSpec("label", self.label_names) if name == "label" else self.specs[self._index(name)]
 
     def take(self, rows: np.ndarray) -> "Records":
-        """The rows chosen by an index or boolean array, in that order."""
+        """The rows chosen by an index or boolean array, in that order; pictures on disk are not read."""
         rows = np.asarray(rows)
         columns = {field: getattr(self, field) for field in _COLUMNS}
-        taken: dict[str, Any] = {field: None if c is None else c[rows] for field, c in columns.items()}
+        taken: dict[str, Any] = {field: None if c is None else pick(c, rows) for field, c in columns.items()}
         return dataclasses.replace(self, **taken)
 
     def labelled_by(self, name: str) -> "Records":
@@ -154,7 +155,7 @@ def concatenate(parts: Sequence[Records]) -> Records:
         columns = [getattr(part, field) for part in parts]
         if all(column is None for column in columns):
             return None
-        return np.concatenate([_default(p, field) if c is None else c for p, c in zip(parts, columns, strict=True)])
+        return joined([_default(p, field) if c is None else c for p, c in zip(parts, columns, strict=True)])
 
     stacked: dict[str, Any] = {field: stack(field) for field in _COLUMNS}
     return dataclasses.replace(first, **stacked)

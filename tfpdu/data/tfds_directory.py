@@ -12,6 +12,7 @@ import numpy as np
 
 from tfpdu.common.errors import UserError
 from tfpdu.common.progress import say
+from tfpdu.data.shelf import Filling
 
 BATCH = 500
 REACH_SECONDS = 15.0
@@ -64,16 +65,31 @@ def _reach(address: str) -> None:
         pass
 
 
-def read_split(builder: Any, split: str, decode: Callable[[Any], Any]) -> dict[str, np.ndarray]:
+def identity_of(builder: Any, **settings: Any) -> dict[str, Any]:
+    """What the pictures of a data set depend on, JSON-ready: name, version, its files by name and size, settings."""
+    home = Path(builder.data_path)
+    stored = sorted((path.name, path.stat().st_size) for path in home.iterdir() if ".tfrecord" in path.name)
+    return {"name": builder.info.name, "version": str(builder.info.version), "files": stored, **settings}
+
+
+def read_split(
+    builder: Any,
+    split: str,
+    decode: Callable[[Any], Any],
+    pictures: Filling | None = None,
+    finish: Callable[[np.ndarray], np.ndarray] = lambda images: images,
+) -> dict[str, np.ndarray]:
     """All examples of a split, in stored order.
 
     Args:
       builder: from `open_data_set`.
       split: 'train', 'test', ...
       decode: a TensorFlow function of one example, whose 'image' is still encoded, to a dict of tensors.
+      pictures: takes what `decode` names 'image', if it wants it; else no picture is decoded.
+      finish: last changes to a block of pictures uint8[b, h, w, c].
 
     Returns:
-      The same keys, stacked: arrays [n, ...].
+      The other keys, stacked: arrays [n, ...].
 
     Raises:
       UserError: files of the split are missing or damaged.
@@ -82,6 +98,12 @@ def read_split(builder: Any, split: str, decode: Callable[[Any], Any]) -> dict[s
     import tensorflow_datasets as tfds
 
     n = builder.info.splits[split].num_examples
+    wanted = pictures is not None and pictures.wanted
+
+    def decoded(example: Any) -> Any:
+        # Pictures that nobody takes are not in the graph's result, so TensorFlow leaves out their decoding.
+        return {key: value for key, value in decode(example).items() if wanted or key != "image"}
+
     try:
         data = builder.as_dataset(
             split=split,
@@ -90,10 +112,12 @@ def read_split(builder: Any, split: str, decode: Callable[[Any], Any]) -> dict[s
             read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
             shuffle_files=False,
         )
-        data = data.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(BATCH)
+        data = data.map(decoded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(BATCH)
         columns: dict[str, np.ndarray] = {}
         done = 0
         for batch in data.prefetch(2).as_numpy_iterator():
+            if pictures is not None and wanted:
+                pictures.append(finish(batch.pop("image")))
             for key, value in batch.items():
                 # Filled in place: a list of batches, joined at the end, would need the memory twice.
                 columns.setdefault(key, np.empty((n, *value.shape[1:]), value.dtype))[done : done + len(value)] = value

@@ -25,7 +25,7 @@ from tfpdu.diffusion.noisy_classifier import (
     load_noisy_classifier,
 )
 from tfpdu.diffusion.preconditioning import Weighting, denoise, denoising_loss, loss_weight, preconditioning
-from tfpdu.diffusion.pretrained import load_pretrained, note_metrics
+from tfpdu.diffusion.pretrained import load_pretrained, note_metrics, pretrained_rows
 from tfpdu.diffusion.private import Privacy, PrivateSettings, epsilon_spent, noise_multiplier, privacy_statement
 from tfpdu.diffusion.quality import (
     classification_accuracy_score,
@@ -90,6 +90,7 @@ __all__ = [
     "note_metrics",
     "precision_recall",
     "preconditioning",
+    "pretrained_rows",
     "privacy_statement",
     "realised_attributes",
     "reproduced",

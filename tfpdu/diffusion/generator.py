@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 
 from tfpdu.common import Progress, UserError
-from tfpdu.common.files import read_json, write_json, write_text
+from tfpdu.common.files import read_json, secret, write_json
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.seeds import stable_hash
 from tfpdu.common.validation import did_you_mean, non_negative, positive
@@ -295,7 +294,9 @@ def fit_generator(records: Records, settings: GeneratorSettings, directory: str 
     if (directory / CARD).exists() and not _goes_on(directory, settings, course):
         return _finished(directory, settings, key, identity)
 
-    batches = training_batches(records, settings, seed, _secret(directory) if settings.private.epsilon else "")
+    batches = training_batches(
+        records, settings, seed, secret(directory / NOISE_KEY) if settings.private.epsilon else ""
+    )
     training = Training.of_denoiser(architecture, settings, batches, seed, course, directory / CHECKPOINT)
     training.run()
     if settings.endless:
@@ -374,15 +375,6 @@ def _goes_on(directory: Path, settings: GeneratorSettings, course: str) -> bool:
             "choose another directory"
         )
     return more
-
-
-def _secret(directory: Path) -> str:
-    """The secret of a private training: the one that is there, or a new one, on disk before it is used."""
-    path = directory / NOISE_KEY
-    if not path.exists():
-        write_text(path, secrets.token_hex(16))
-        path.chmod(0o600)
-    return path.read_text(encoding="utf-8").strip()
 
 
 def _remove_state(directory: Path, settings: GeneratorSettings) -> None:

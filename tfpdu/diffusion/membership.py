@@ -87,7 +87,7 @@ def denoising_losses(generator: Generator, records: Records, sigmas: Sequence[fl
     losses = np.empty((len(records), len(sigmas)))
     for start in range(0, len(records), size):
         part = records.take(np.arange(start, min(start + size, len(records))))
-        clean = part.images / 127.5 - 1  # [b, h, w, c]
+        clean = part.images[:] / 127.5 - 1  # [b, h, w, c]
         for s, sigma in enumerate(map(float, sigmas)):
             noise = keyed_noise([f"loss/{sigma!r}/{row_id}" for row_id in part.ids.tolist()], shape, seed)
             error = generator.denoise(clean + sigma * noise, sigma, part) - clean

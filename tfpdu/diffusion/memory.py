@@ -41,7 +41,7 @@ def measure_memory(
     samples = _some(synthetic, limit, seed).images
     copies = {
         name: copy_ratio(images, rows.images, flips, within=NEAR)
-        for name, images in (("copies", samples), ("copies_of_held_out", _some(holdout, limit, seed).images))
+        for name, images in (("copies", samples), ("copies_of_held_out", _some(holdout, limit, seed).images[:]))
     }
     members, nonmembers = matched(rows, holdout)
     pairs = hashed_order(members.ids.tolist(), "memory", seed)[:limit]  # rows i of both share a cell

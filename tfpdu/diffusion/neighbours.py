@@ -15,6 +15,7 @@ import numpy as np
 
 from tfpdu.common import UserError
 from tfpdu.common.interrupt import safe_point
+from tfpdu.data.storage import Images, ImageStore
 from tfpdu.diffusion.features import PIXELS, Extractor, checked_images
 
 BLOCK = 1024  # most points handled at a time on either side
@@ -41,14 +42,15 @@ class Search:
     """Looks for neighbours among fixed rows; features of a model are computed once.
 
     Args:
-      rows: uint8[n, h, w, c].
+      rows: uint8[n, h, w, c]; pictures on disk are read in blocks.
       flips: a row and its mirror image, left to right, count as one, at the smaller of the two distances.
       extractor: what distances are measured in.
     """
 
-    def __init__(self, rows: np.ndarray, flips: bool, extractor: Extractor = PIXELS):
-        self._images, self._extractor = checked_images(rows), extractor
-        self._views = [_points_of(view, extractor) for view in _views(self._images, flips)]
+    def __init__(self, rows: Images, flips: bool, extractor: Extractor = PIXELS):
+        self._images, self._extractor = rows if isinstance(rows, ImageStore) else checked_images(rows), extractor
+        sides = (False, True) if flips else (False,)
+        self._views = [_points_of(self._images, extractor, mirrored) for mirrored in sides]
 
     def __len__(self) -> int:
         return len(self._images)
@@ -69,17 +71,23 @@ class Search:
 
 
 def nearest_distances(
-    samples: np.ndarray, rows: np.ndarray, flips: bool, k: int = 2, extractor: Extractor = PIXELS
+    samples: np.ndarray, rows: Images, flips: bool, k: int = 2, extractor: Extractor = PIXELS
 ) -> Neighbours:
     """The k nearest rows of each sample: `Search(rows, flips, extractor).nearest(samples, k)`."""
     return Search(rows, flips, extractor).nearest(samples, k)
 
 
 class Points:
-    """A table of points float[n, d] that is read in blocks; images in pixels are turned into numbers only then."""
+    """A table of points float[n, d] that is read in blocks; images in pixels are turned into numbers only then.
 
-    def __init__(self, table: np.ndarray, extractor: Extractor | None = None):
-        self._table, self._extractor = table, extractor
+    Args:
+      table: float[n, d], or images uint8[n, h, w, c].
+      extractor: of images: in memory are the points of one block.
+      mirrored: images are mirrored left to right first.
+    """
+
+    def __init__(self, table: Images, extractor: Extractor | None = None, mirrored: bool = False):
+        self._table, self._extractor, self._mirrored = table, extractor, mirrored
 
     def __len__(self) -> int:
         return len(self._table)
@@ -87,6 +95,7 @@ class Points:
     def __getitem__(self, where: slice | np.ndarray) -> np.ndarray:
         """float64[b, d]."""
         part = self._table[where]
+        part = part[:, :, ::-1] if self._mirrored else part
         return np.asarray(part if self._extractor is None else self._extractor.features(part), np.float64)
 
     @property
@@ -208,11 +217,15 @@ def _searched(point: np.ndarray, views: list[Points], k: int) -> tuple[np.ndarra
     return squares[order], order
 
 
-def _points_of(images: np.ndarray, extractor: Extractor) -> Points:
+def _points_of(images: Images, extractor: Extractor, mirrored: bool = False) -> Points:
+    """Pixels stay where they are; features of a model are computed here, of pictures on disk block by block."""
+    points = Points(images, extractor, mirrored)
     if extractor is PIXELS:
-        return Points(images, extractor)
-    return Points(extractor(images))
+        return points
+    if isinstance(images, ImageStore):
+        return Points(np.concatenate([extractor(_side(images[block], mirrored)) for block in points.blocks()]))
+    return Points(extractor(_side(images, mirrored)))
 
 
-def _views(images: np.ndarray, flips: bool) -> list[np.ndarray]:
-    return [images, images[:, :, ::-1]] if flips else [images]
+def _side(images: np.ndarray, mirrored: bool) -> np.ndarray:
+    return images[:, :, ::-1] if mirrored else images

@@ -25,6 +25,15 @@ def load_pretrained(name: str, settings: GeneratorSettings, flag: str = "config.
     Raises:
       UserError: neither a known name nor such a directory, or damaged files (their SHA-256 is on the card).
     """
+    return with_sampling(load_generator(_directory(name, flag)), settings)
+
+
+def pretrained_rows(name: str, flag: str = "config.generator.pretrained") -> tuple[str, ...]:
+    """The ids of the rows that trained such a generator; raises as `load_pretrained`."""
+    return tuple(read_json(_directory(name, flag) / CARD)["row_ids"])
+
+
+def _directory(name: str, flag: str) -> Path:
     directory = SHIPPED / name
     if not (directory / CARD).exists():
         directory = Path(name)
@@ -34,7 +43,7 @@ def load_pretrained(name: str, settings: GeneratorSettings, flag: str = "config.
             f"{flag}={name}: no generator of that name{did_you_mean(name, known)}, and no"
             f" directory with a {CARD}; known: {', '.join(known) or 'none'}"
         )
-    return with_sampling(load_generator(directory), settings)
+    return directory
 
 
 def note_metrics(directory: str | Path, name: str, metrics: Mapping[str, Any]) -> None:

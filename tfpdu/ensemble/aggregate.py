@@ -9,11 +9,13 @@ import keras
 import numpy as np
 
 from tfpdu.common import UserError
+from tfpdu.data.storage import stretch
 from tfpdu.ensemble.resnet import build_resnet18
 from tfpdu.ensemble.settings import EnsembleSettings
 from tfpdu.ensemble.weights import load_weights
 
 BATCH = 64
+BLOCK = 256 * BATCH  # rows for which the members take turns
 Member = str | Path | Sequence[np.ndarray]  # a .weights.h5 file, or the arrays
 
 
@@ -26,6 +28,7 @@ class Evaluator:
 
     def __init__(self, model: keras.Model):
         self.model = model
+        self.classes = int(model.output_shape[-1])
         self._forward = _compiled(model)
 
     def logits(self, weights: Sequence[np.ndarray], images: np.ndarray) -> np.ndarray:
@@ -33,7 +36,7 @@ class Evaluator:
         for variable, value in zip(self.model.weights, weights, strict=True):
             variable.assign(value)
         n = len(images)
-        out = np.zeros((n, self.model.output_shape[-1]), np.float32)
+        out = np.zeros((n, self.classes), np.float32)
         for start in range(0, n, BATCH):
             part = images[start : start + BATCH]
             padded = np.zeros((BATCH, *images.shape[1:]), np.float32)
@@ -84,7 +87,11 @@ class Ensemble:
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """What the ensemble says of uint8 images [n, h, w, c]: float64[n, C], rows sum to 1."""
-        return aggregate(self.shard_probabilities(images), self.settings.aggregate, self.sizes)
+        out = np.empty((len(images), self._evaluator.classes))
+        for start in range(0, len(images), BLOCK):  # k answers a row are in memory for one block of rows alone
+            answers = self.shard_probabilities(stretch(images, start, start + BLOCK))
+            out[start : start + BLOCK] = aggregate(answers, self.settings.aggregate, self.sizes)
+        return out
 
     def weights(self, member: int) -> Sequence[np.ndarray]:
         """The arrays of one model, in the order of its `model.weights`."""

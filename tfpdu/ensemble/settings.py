@@ -24,7 +24,7 @@ class EnsembleSettings:
         the row. 1 is the cheapest to learn.
       slice_order: "even" deals rows to slices by hash; "forget" makes two slices, with the rows that are to be
         forgotten next in the last one, see `tfpdu.unlearning.plan`.
-      last_slice: with "forget", the share of the epochs that the last slice gets: what a step costs at least.
+      last_slice: with "forget", the epochs that the last slice adds, as a share of `epochs`: what a step costs.
       base_share: with "forget", the least share of all rows that the first slice may hold before it is made anew.
       stem: "cifar" (3x3, stride 1) or "imagenet" (7x7, stride 2, pooled): the latter does a fifteenth of the work.
       width: channels of the first stage; 64 is ResNet18.
@@ -46,7 +46,7 @@ class EnsembleSettings:
     slices: int = 1
     slice_order: str = "even"
     last_slice: float = 1 / 3
-    base_share: float = 0.8
+    base_share: float = 0.75
     stem: str = "imagenet"
     width: int = 64
     image_upscale: int = 1
@@ -79,8 +79,8 @@ class EnsembleSettings:
         one_of(EXECUTORS, executor=self.executor)
         if self.address and self.executor != "ray":
             raise UserError(f"address={self.address}: expected executor=ray with it, got executor={self.executor}")
-        if self.slice_order == "forget" and (self.slices != 2 or self.epochs < 2):
-            raise UserError("slice_order=forget: expected slices=2 and at least 2 epochs")
+        if self.slice_order == "forget" and self.slices != 2:
+            raise UserError(f"slice_order=forget: expected slices=2, got {self.slices}")
 
     def one_model(self) -> "EnsembleSettings":
         """The same training of a single model on all rows at once, in this process."""
@@ -95,11 +95,10 @@ class EnsembleSettings:
         """Where each slice's epochs end: R numbers; the last is the number of epochs in all.
 
         2 epochs / (R + 1) a slice makes the cost that of `epochs` passes over the whole shard (Bourtoule et al. 2021).
-        With "forget" the last slice gets its share, and both together `epochs`.
+        With "forget" the first slice gets all of `epochs`, and the last one adds its share.
         """
         if self.slice_order == "forget":
-            last = min(max(round(self.epochs * self.last_slice), 1), self.epochs - 1)
-            return [self.epochs - last, self.epochs]
+            return [self.epochs, self.epochs + max(round(self.epochs * self.last_slice), 1)]
         return [2 * self.epochs * (r + 1) // (self.slices + 1) for r in range(self.slices)]
 
     def training(self) -> dict[str, Any]:

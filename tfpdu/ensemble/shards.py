@@ -43,39 +43,47 @@ def assign_shards(records: Records, shards: int, slices: int, seed: int) -> tupl
 
 
 def assign_new(
-    new: Records, existing: Records, shard: np.ndarray, settings: EnsembleSettings, seed: int
+    new: Records, existing: Records, shard: np.ndarray, slice_: np.ndarray, settings: EnsembleSettings, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Deals added rows so that the shards' sizes become even again.
+    """Deals added rows so that the sizes of shards, and of the slices in each, become even again.
 
-    Only shards below the common size get rows, so filling up what was deleted touches only the shards that lost
-    something. Among those the one with the fewest rows of the label comes first; rows go by hash within their label.
+    Only parts below the common size get rows, so filling up what was deleted touches only the shards that lost
+    something, and in them only the slices. Among those the one with the fewest rows of the label comes first; rows go
+    by hash within their label.
 
     Args:
       new: rows to add, m of them.
       existing: the rows that stay.
       shard: int32[n], the shard of each existing row.
+      slice_: int32[n], its slice.
       settings: gives the numbers of shards and slices.
       seed: of the hash.
 
     Returns:
       shard int32[m] and slice int32[m].
     """
-    k = settings.shards
-    counts = np.zeros((k, new.classes), np.int64)
-    np.add.at(counts, (shard, existing.labels), 1)
-    size = -(-(len(existing) + len(new)) // k)
+    new_shard = _fill(new, existing.labels, shard, settings.shards, (seed, "new shard"))
+    new_slice = np.zeros(len(new), np.int32)
+    for s in range(settings.shards):
+        rows, there = np.flatnonzero(new_shard == s), shard == s
+        labels, slices = existing.labels[there], slice_[there]
+        new_slice[rows] = _fill(new.take(rows), labels, slices, settings.dealt_slices, (seed, "new slice"))
+    return new_shard, new_slice
+
+
+def _fill(new: Records, labels: np.ndarray, part: np.ndarray, parts: int, key: tuple[object, ...]) -> np.ndarray:
+    """int32[m]: the part of each new row, given the labels and parts of the rows that are there."""
+    counts = np.zeros((parts, new.classes), np.int64)
+    np.add.at(counts, (part, labels), 1)
+    size = -(-(len(labels) + len(new)) // parts)
     result = np.zeros(len(new), np.int32)
-    for row in np.lexsort((id_hashes(new.ids, seed, "new shard"), new.labels)):
-        room = size - counts.sum(1)  # [k]
+    for row in np.lexsort((id_hashes(new.ids, *key), new.labels)):
+        room = size - counts.sum(1)  # [parts]
         open_ = np.flatnonzero(room > 0)
-        s = min(open_, key=lambda i: (counts[i, new.labels[row]], -room[i], i))
-        counts[s, new.labels[row]] += 1
-        result[row] = s
-    slice_ = np.zeros(len(new), np.int32)
-    for s in range(k):
-        rows = np.flatnonzero(result == s)
-        slice_[rows] = _deal(new.take(rows), new.ids[rows], settings.dealt_slices, (seed, "new slice"))
-    return result, slice_
+        p = min(open_, key=lambda i: (counts[i, new.labels[row]], -room[i], i))
+        counts[p, new.labels[row]] += 1
+        result[row] = p
+    return result
 
 
 def _owners(records: Records) -> np.ndarray:

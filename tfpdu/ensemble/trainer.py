@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpdu.common import UserError, files, interrupt, seeds
+from tfpdu.data.storage import Images, pick
 from tfpdu.data.views import ViewPolicy, epoch_order, render, row_keys, training_views
 from tfpdu.ensemble.resnet import InitialWeights, initialise
 from tfpdu.ensemble.settings import EnsembleSettings
@@ -25,15 +26,22 @@ Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # images uint8[b,h,w,c], targ
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """What a model is trained on: images uint8[n,h,w,c], labels int[n], ids strings [n], loss weights float[n]."""
+    """What a model is trained on: images uint8[n,h,w,c], labels int[n], ids strings [n], loss weights float[n].
 
-    images: np.ndarray
+    Pictures on disk are read batch by batch.
+    """
+
+    images: Images
     labels: np.ndarray
     ids: np.ndarray
     weights: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def take(self, rows: np.ndarray) -> "Rows":
+        """The rows int[m], in that order; pictures on disk are not read."""
+        return Rows(pick(self.images, rows), self.labels[rows], self.ids[rows], self.weights[rows])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,5 +191,4 @@ def learning_rate(settings: EnsembleSettings, step: int, steps: int) -> float:
 
 def _canonical(rows: Rows) -> Rows:
     """Sorted by id, so that the order of the table has no influence."""
-    order = np.argsort(rows.ids)
-    return Rows(rows.images[order], rows.labels[order], rows.ids[order], rows.weights[order])
+    return rows.take(np.argsort(rows.ids))

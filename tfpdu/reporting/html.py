@@ -74,10 +74,10 @@ def write_report(workdir: str | Path, title: str | None = None, show_originals: 
 def render(run: RunData, title: str | None = None, show_originals: bool = True) -> str:
     """The page as text; arguments as for `write_report`."""
     summary = summarise(run)
-    template = _environment().get_template("report.html")
+    template = environment().get_template("report.html")
     return template.render(
         title=title or f"Debiased and unlearned: {summary.dataset or run.workdir.name}",
-        css=Markup(_stylesheet()),
+        css=Markup(stylesheet()),
         run=run,
         summary=summary,
         sentence=sentence(summary),
@@ -117,7 +117,8 @@ _FILES = (
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Where the pages' templates are, and the filters that they use."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -132,7 +133,8 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _stylesheet() -> str:
+def stylesheet() -> str:
+    """CSS of all pages, with the colours of both themes."""
     light, dark = css_variables(dark=False), css_variables(dark=True)
     variables = (
         f":root {{ color-scheme: light dark; --card: {CARD[0]}; {light} }}\n"

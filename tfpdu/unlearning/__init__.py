@@ -1,5 +1,63 @@
-"""Unlearning: models that are as if some rows had never been seen."""
+"""Unlearning: models that are as if some rows had never been seen, and the ledger of what was asked to be forgotten."""
 
-from tfpdu.unlearning.exact import Learned, ShardedLearner
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Learned", "ShardedLearner"]
+from tfpdu.unlearning.capacity import (
+    MeasuredCapacity,
+    capacity_table,
+    deletion_capacity,
+    excess_risk_bound,
+    largest_request,
+    measured_capacity,
+    newton_rate,
+    private_rate,
+    theorem_guard,
+)
+from tfpdu.unlearning.certified import Certificate, CertifiedHead, fit_head, load_head
+from tfpdu.unlearning.head import HeadRelease, HeadSettings
+from tfpdu.unlearning.ledger import Ledger
+from tfpdu.unlearning.noise import gaussian_delta, gaussian_epsilon, gaussian_sigma, newton_noise
+from tfpdu.unlearning.selection import Selector, select
+from tfpdu.unlearning.tombstones import Tombstones
+from tfpdu.unlearning.twins import near_duplicates
+
+if TYPE_CHECKING:
+    from tfpdu.unlearning.exact import Learned, ShardedLearner
+
+__all__ = [
+    "Certificate",
+    "CertifiedHead",
+    "HeadRelease",
+    "HeadSettings",
+    "Learned",
+    "Ledger",
+    "MeasuredCapacity",
+    "Selector",
+    "ShardedLearner",
+    "Tombstones",
+    "capacity_table",
+    "deletion_capacity",
+    "excess_risk_bound",
+    "fit_head",
+    "gaussian_delta",
+    "gaussian_epsilon",
+    "gaussian_sigma",
+    "largest_request",
+    "load_head",
+    "measured_capacity",
+    "near_duplicates",
+    "newton_noise",
+    "newton_rate",
+    "private_rate",
+    "select",
+    "theorem_guard",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads TensorFlow only for those who learn: a request is acknowledged, and the ledger read, without it."""
+    if name in ("Learned", "ShardedLearner"):
+        from tfpdu.unlearning import exact
+
+        return getattr(exact, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -104,13 +104,10 @@ class ShardedLearner:
         self._purge({(str(s), key) for s in filled for key in keys[s]})
         last = tuple(shard_keys[-1] for shard_keys in keys)
         retrained, reused = self._changes(keys, filled)
-        jobs = []
-        for s in filled:
-            rows = np.flatnonzero(shard == s)
-            if not self._weights_file(s, last[s]).exists():
-                jobs.append(self._job(s, keys[s], records.take(rows), slice_[rows], weights[rows]))
-        if jobs:
-            self._executor.run(jobs)
+        rows = Rows(records.images, records.labels, records.ids, weights)
+        waiting = [s for s in filled if not self._weights_file(s, last[s]).exists()]
+        if waiting:
+            self._executor.run([self._job(s, keys[s], rows, np.flatnonzero(shard == s), slice_) for s in waiting])
         notes = [files.read_json(self._note(s, key)) for s in retrained for key in keys[s] if key not in reused]
         return Learned(
             ensemble=Ensemble(
@@ -125,14 +122,26 @@ class ShardedLearner:
             keys=last,
         )
 
+    def ready(self, records: Records, shard: np.ndarray, slice_: np.ndarray, weights: np.ndarray | None = None) -> bool:
+        """Whether learning this table would train nothing, since all its weights are there."""
+        keys = self.keys(records, shard, slice_, weights)
+        return all(self._weights_file(s, keys[s][-1]).exists() for s in set(shard.tolist()))
+
+    def clear(self) -> None:
+        """Removes all that was learned: no row is left to learn from."""
+        self._purge(set())
+
+    def artefacts(self) -> dict[str, str]:
+        """{file: SHA-256} of all weights that are there, by their path below `directory`."""
+        return {str(p.relative_to(self.directory)): files.file_hash(p) for p in sorted(self.directory.glob("*/*.h5"))}
+
     # ---- training ----------------------------------------------------------------------------
 
-    def _job(self, s: int, keys: list[str], records: Records, slice_: np.ndarray, weights: np.ndarray) -> ShardJob:
+    def _job(self, s: int, keys: list[str], rows: Rows, members: np.ndarray, slice_: np.ndarray) -> ShardJob:
         settings, views = self.settings, self.views
         process = {"tfpdu": __version__, **fingerprint()}
         training = Training(settings, views, self.classes, self.input_shape, self.seed, self._initial, process)
-        rows = Rows(records.images, records.labels, records.ids, weights)
-        return ShardJob(training, s, tuple(keys), rows, slice_, self.directory / str(s))
+        return ShardJob(training, s, tuple(keys), rows, members, slice_[members], self.directory / str(s))
 
     def _evaluator(self) -> Evaluator:
         settings = self.settings

@@ -46,8 +46,9 @@ class ShardJob:
       training: how.
       shard: its number.
       keys: one a slice, R; each names a file, and a file of that name is that slice's result.
-      rows: of this shard.
-      slice: int[n], the slice of each row.
+      rows: of all shards; one table for all jobs, so that none holds a copy.
+      members: int[m], which of them are this shard's.
+      slice: int[m], the slice of each of those.
       directory: where the files are.
     """
 
@@ -55,6 +56,7 @@ class ShardJob:
     shard: int
     keys: tuple[str, ...]
     rows: Rows
+    members: np.ndarray
     slice: np.ndarray
     directory: Path
 
@@ -116,8 +118,7 @@ def train_shard(
         trainer.start(job.shard)
     for r in range(done, len(job.keys)):
         interrupt.safe_point()
-        seen, rows, span = job.slice <= r, job.rows, job.span(r)
-        rows = Rows(rows.images[seen], rows.labels[seen], rows.ids[seen], rows.weights[seen])
+        rows, span = job.rows.take(job.members[job.slice <= r]), job.span(r)
         seconds = 0.0
         if len(rows):  # a slice may have lost all its rows: the model then stays as it is
             seconds = trainer.train(rows, span, job.partial(r), on_epoch)

@@ -1,9 +1,9 @@
 """Forget-ordered slices: the rows to be forgotten next lie last, so that forgetting them is cheap and still exact.
 
 The schedule of Algorithm 2 is known, so a shard is learned in two slices. The *base* holds what stays for a while:
-the synthetic rows made so far, and the originals that leave later. The last slice holds the rest and ends the training
-on all rows. A step that takes rows of the last slice goes back to the checkpoint of the base, which never saw them, and
-trains the last slice's epochs alone.
+the synthetic rows made so far, and the originals that leave later; it is trained in full. The last slice holds the rest
+and adds a few epochs on all rows. A step that takes rows of the last slice goes back to the checkpoint of the base,
+which never saw them, and trains the last slice's epochs alone.
 
 A base grows weak as rows come that it has not seen, so at some steps it is made anew. A base made at step b and used
 before step h may hold no row that leaves at b + 1 .. h - 1: lasting longer makes it smaller. When to make one is a
@@ -63,24 +63,21 @@ class BasePlan:
         return np.where(stays, 0, 1).astype(np.int32)
 
 
-def plan_bases(
-    rows: int, leaving: list[int], last_share: float, floor: float, keeps_synthetic: bool = True
-) -> BasePlan:
+def plan_bases(rows: int, leaving: list[int], last_cost: float, floor: float, keeps_synthetic: bool = True) -> BasePlan:
     """The cheapest plan in which no base holds less than `floor` of the rows.
 
     Args:
       rows: N, the constant size of the table.
       leaving: for each step 1..T, the number of originals that it forgets; N minus their sum is synthetic throughout.
-      last_share: the share of a shard's epochs that the last slice takes, in (0, 1).
-      floor: in 0..1; 1 makes a base at every step, which is full retraining. A base for a single step is always
-        allowed, whatever it holds.
+      last_cost: epochs of the last slice, as a share of those of a full training (and of a base); above 0.
+      floor: in 0..1; 1 makes a base at every step. A base for a single step is always allowed, whatever it holds.
       keeps_synthetic: False where each step makes all synthetic rows anew; bases then hold originals alone.
 
     Raises:
       UserError: a number is out of range.
     """
     positive(rows=rows)
-    in_range(1e-6, 1 - 1e-6, last_share=last_share)
+    positive(last_cost=last_cost)
     in_range(0, 1, floor=floor)
     gone = np.concatenate([[0], np.cumsum(leaving)]).astype(int)  # [T + 1]: originals forgotten up to step t
     end = len(gone)
@@ -96,7 +93,7 @@ def plan_bases(
         if b == end:
             return 0.0, end
         ends = [h for h in range(b + 1, end + 1) if h == b + 1 or share(b, h) >= floor]
-        return min((round((1 - last_share) * share(b, h) + cheapest(h)[0], 12), h) for h in ends)
+        return min((round(share(b, h) + cheapest(h)[0], 12), h) for h in ends)
 
     rebuilds, shares, b = [], [], 0
     while b < end:
@@ -105,5 +102,5 @@ def plan_bases(
         shares.append(share(b, h))
         b = h
     made = dict(zip(rebuilds, shares, strict=True))
-    costs = tuple(last_share + (1 - last_share) * made.get(t, 0.0) for t in range(end))
+    costs = tuple(last_cost + made.get(t, 0.0) for t in range(end))
     return BasePlan(tuple(rebuilds), tuple(shares), costs, keeps_synthetic)

@@ -17,6 +17,8 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfpdu import __version__
 from tfpdu.common import Progress, StopRequested, UserError, files, interrupt, say
 from tfpdu.common.determinism import configure, fingerprint
@@ -239,11 +241,14 @@ def _board(ray: Any) -> Any:
 
 
 def _portable(job: ShardJob) -> ShardJob:
-    """The job without what holds on this machine only; `_luggage` has the files."""
+    """The job with its own rows alone and without what holds on this machine only; `_luggage` has the files."""
     initial = job.training.initial
     if isinstance(initial, str | os.PathLike):
         initial = INITIAL
-    return dataclasses.replace(job, training=dataclasses.replace(job.training, initial=initial), directory=Path())
+    rows = job.rows.take(job.members)
+    rows = dataclasses.replace(rows, images=rows.images[:])  # those on disk are read: a worker does not see that disk
+    training = dataclasses.replace(job.training, initial=initial)
+    return dataclasses.replace(job, training=training, rows=rows, members=np.arange(len(rows)), directory=Path())
 
 
 def _luggage(job: ShardJob) -> Files:

@@ -1,0 +1,346 @@
+"""Deletion on request: rounds between iterations, exact, resumable, and in service mode without a trace."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.loop_config import tiny_config
+from tests.test_loop import contents, h5_hash, iterations
+from tfpdu import loop
+from tfpdu.common import StopRequested, UserError, files
+from tfpdu.common.run_directory import RunDirectory
+from tfpdu.data import load
+from tfpdu.deletion import carry_out
+from tfpdu.loop import run_pdu
+from tfpdu.requests import acknowledge, forecast_deletion
+from tfpdu.settings import Settings
+from tfpdu.state import State
+from tfpdu.steps import Step
+from tfpdu.unlearning import Ledger, Selector, ShardedLearner
+from tfpdu.verification import verify
+
+ROOT = Path(__file__).parents[1]
+OPTIONS = {"loop__iterations": 4, "ensemble__slices": 2, "ensemble__slice_order": "forget", "ensemble__base_share": 0.6}
+
+
+def begun(workdir: Path, until: int, **options) -> dict:
+    """A run that was stopped after an iteration."""
+    config = tiny_config(**(OPTIONS | options))
+    iterate = loop._Loop._iterate
+
+    def stopping(self, t, table):
+        iterate(self, t, table)
+        if t == until:
+            raise StopRequested("SIGTERM")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Loop, "_iterate", stopping)
+        with pytest.raises(StopRequested):
+            run_pdu(config, workdir)
+    return config
+
+
+def delete(config: dict, workdir: Path, ids: list[str], request_id: str | None = None) -> list[int]:
+    settings, run = Settings.from_config(config), RunDirectory(workdir, config)
+    acknowledge(settings, run, Selector(tuple(ids)), request_id)
+    with run.lock():
+        return carry_out(settings, run)
+
+
+def present(workdir: Path, config: dict, t: int) -> list[str]:
+    """Ids of the originals in the classifier after iteration t."""
+    run = RunDirectory(workdir, config)
+    return State.open(Settings.from_config(config), run).tables.originals(Step(t)).records.ids.tolist()
+
+
+def assert_exact(workdir: Path, config: dict, step: Step, fresh: Path) -> None:
+    """The weights that are there are those of learning the table from nothing, and no others are there."""
+    state = State.open(Settings.from_config(config), RunDirectory(workdir, config))
+    table = state.tables.now(step)
+    learner = ShardedLearner(
+        fresh, state.settings.ensemble, state.settings.views, classes=10, input_shape=(8, 8, 1), seed=0
+    )
+    learner.learn(table.records, table.shard, table.slice)
+    ours, theirs = ({p.name: h5_hash(p) for p in (d / "shards").glob("*/*.h5")} for d in (workdir, fresh))
+    assert ours == theirs
+
+
+@pytest.fixture(scope="module")
+def midway(tmp_path_factory) -> tuple[dict, Path]:
+    workdir = tmp_path_factory.mktemp("runs") / "midway"
+    return begun(workdir, 1), workdir
+
+
+@pytest.fixture
+def run(midway, tmp_path) -> tuple[dict, Path]:
+    config, workdir = midway
+    shutil.copytree(workdir, tmp_path / "run")
+    return config, tmp_path / "run"
+
+
+def test_deleted_rows_leave_the_classifier_exactly_and_are_replaced(run, tmp_path):
+    config, workdir = run
+    ids = present(workdir, config, 1)[:3]
+    assert delete(config, workdir, ids) == [1]
+    assert_exact(workdir, config, Step(1, 1), tmp_path / "fresh")
+    assert not set(ids) & set(present(workdir, config, 1))
+    samples = files.read_npz(workdir / "samples" / "0001-round-0001.npz")
+    assert len(samples["ids"]) == 3
+    receipt = files.read_json(workdir / "receipts" / "round-0001.json")
+    assert (receipt["in_classifier"], receipt["pools"]) == (3, {"private": 3})
+    assert sum(place["rows"] for place in receipt["where"]) == 3
+    assert receipt["incomplete"][0].startswith("generator: it learned 3 of the rows")
+    assert "deleted" in (workdir / "receipts" / "round-0001.html").read_text()
+
+
+def test_a_run_goes_on_after_a_deletion_with_its_size_and_prior_kept(run, tmp_path):
+    config, workdir = run
+    ids = present(workdir, config, 1)[:5]
+    delete(config, workdir, ids)
+    run_pdu(config, workdir)
+    events = iterations(workdir)
+    assert [e["iteration"] for e in events] == [0, 1, 2, 3, 4]
+    assert events[-1]["n_original"] == 0
+    assert [e["n_original"] for e in events] == sorted((e["n_original"] for e in events), reverse=True)
+    assert len({e["n_original"] + e["n_synthetic"] for e in events}) == 1
+    assert events[-1]["bias_kl"] < 1e-6
+    made = [row_id for path in (workdir / "samples").glob("0*.npz") for row_id in files.read_npz(path)["ids"].tolist()]
+    assert len(set(made)) == len(made)  # a round and the iteration after it share a name space
+    assert_exact(workdir, config, Step(4), tmp_path / "fresh")
+
+
+def test_a_second_request_does_not_bring_back_the_rows_of_the_first(run, tmp_path):
+    config, workdir = run
+    first, second = present(workdir, config, 1)[:2], present(workdir, config, 1)[-2:]
+    delete(config, workdir, first)
+    delete(config, workdir, second)
+    assert not {*first, *second} & set(present(workdir, config, 1))
+    assert_exact(workdir, config, Step(1, 2), tmp_path / "fresh")
+
+
+def test_the_same_request_twice_is_one(run):
+    config, workdir = run
+    ids = present(workdir, config, 1)[:2]
+    assert delete(config, workdir, ids, "ticket") == [1]
+    before = contents(workdir)
+    assert delete(config, workdir, ids, "ticket") == []
+    assert contents(workdir) == before
+
+
+def test_a_request_that_came_while_the_run_was_going_on_is_carried_out_before_its_next_iteration(run, tmp_path):
+    config, workdir = run
+    ids = present(workdir, config, 1)[:2]
+    acknowledge(Settings.from_config(config), RunDirectory(workdir, config), Selector(tuple(ids)))
+    assert len(Ledger(workdir).pending()) == 1
+    run_pdu(config, workdir)
+    assert not Ledger(workdir).pending()
+    assert (workdir / "receipts" / "round-0001.json").exists()
+    assert_exact(workdir, config, Step(4), tmp_path / "fresh")
+
+
+def test_what_a_killed_iteration_made_with_the_rows_is_dropped(midway, tmp_path):
+    config, workdir = midway
+    shutil.copytree(workdir, tmp_path / "run")
+
+    def killed(self, t, table):
+        self.state.learner.learn(table.records, table.shard, table.slice, table.weights)
+        raise StopRequested("SIGTERM")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Loop, "_iterate", killed)
+        with pytest.raises(StopRequested):
+            run_pdu(config, tmp_path / "run")
+    assert (tmp_path / "run" / "samples" / "0002.npz").exists()
+    ids = present(tmp_path / "run", config, 2)[:4]
+    delete(config, tmp_path / "run", ids)
+    assert not (tmp_path / "run" / "samples" / "0002.npz").exists()
+    assert_exact(tmp_path / "run", config, Step(1, 1), tmp_path / "fresh")
+    run_pdu(config, tmp_path / "run")
+    events = iterations(tmp_path / "run")
+    assert len({e["n_original"] + e["n_synthetic"] for e in events}) == 1
+
+
+def test_under_strict_lineage_the_generator_and_its_samples_go_with_the_rows(tmp_path):
+    workdir = tmp_path / "run"
+    config = begun(workdir, 0, generator__lineage="strict", generator__min_rows=10)
+    ids = present(workdir, config, 0)[:4]
+    before = json.loads((workdir / "generator" / "0000" / "generator.json").read_text())
+    delete(config, workdir, ids)
+    (left,) = [p.name for p in (workdir / "generator").iterdir()]
+    card = json.loads((workdir / "generator" / left / "generator.json").read_text())
+    assert card["id"] != before["id"]
+    assert not set(ids) & set(card["row_ids"])
+    assert files.read_json(workdir / "receipts" / "round-0001.json")["complete"]
+    assert [p.name for p in (workdir / "samples").glob("0*.npz")] == ["0000-round-0001.npz"]
+    assert_exact(workdir, config, Step(0, 1), tmp_path / "fresh")
+
+
+@pytest.fixture
+def archive(tmp_path) -> str:
+    """The digits as somebody's own npz file."""
+    records = load("digits", attributes=("parity",))
+    values = np.array(records.specs[0].values)[records.attributes]
+    names = np.array([spec.name for spec in records.specs])
+    path = tmp_path / "digits.npz"
+    np.savez(path, images=records.images, labels=records.labels, attributes=values, attribute_names=names)
+    return str(path)
+
+
+@pytest.mark.parametrize("stored", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_in_service_mode_no_trace_of_a_deleted_row_is_left(tmp_path, archive, stored):
+    workdir = tmp_path / "run"
+    own = {"data__name": "npz", "data__directory": archive, "data__in_memory_gb": 0} if stored else {}
+    config = begun(workdir, 1, deletion__mode="service", **own)
+    assert (workdir / "cache").exists() == stored
+    state = State.open(Settings.from_config(config), RunDirectory(workdir, config))
+    pools = state.material.pools
+    ids = [*present(workdir, config, 1)[:2], pools.auxiliary.ids[0], pools.test.ids[0], state.material.drawn.ids[0]]
+    table = state.material.pools
+    pictures = [pool.images[pool.ids.tolist().index(i)] for i in set(ids) for pool in _pools(table) if i in pool.ids]
+    delete(config, workdir, ids)
+    run_pdu(config, workdir)
+    secrets = [i.encode() for i in ids] + [p.tobytes() for p in pictures] + [_png(p) for p in pictures]
+    secrets += [base64.b64encode(_png(p)) for p in pictures]
+    for path in workdir.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            assert not [s for s in secrets if s in data], path
+    for path in workdir.rglob("*.npz"):
+        for array in files.read_npz(path).values():
+            if array.dtype == np.uint8 and array.ndim >= 4:
+                held = array.reshape(-1, *array.shape[-3:])
+                assert not [p for p in pictures if (held == p).all(axis=(1, 2, 3)).any()], path
+
+
+def _pools(pools):
+    return [getattr(pools, name) for name in pools.ids()]
+
+
+def _png(picture: np.ndarray) -> bytes:
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_ids_of_no_pool_are_refused_and_nothing_changes(run):
+    config, workdir = run
+    before = contents(workdir)
+    settings, directory = Settings.from_config(config), RunDirectory(workdir, config)
+    with pytest.raises(UserError, match="digits/99999"):
+        acknowledge(settings, directory, Selector(("digits/99999",)))
+    assert contents(workdir) == before
+
+
+def test_a_forecast_names_shards_cost_and_gaps_and_changes_nothing(run):
+    config, workdir = run
+    before = contents(workdir)
+    ids = present(workdir, config, 1)[:2]
+    text = forecast_deletion(Settings.from_config(config), RunDirectory(workdir, config), Selector(tuple(ids)))
+    assert "knows 2 of them, in shard" in text
+    assert "not complete: generator" in text
+    assert contents(workdir) == before
+
+
+def test_the_command_deletes_and_prints_the_receipt(run):
+    config, workdir = run
+    (row_id,) = present(workdir, config, 1)[:1]
+    done = script("forget.py", f"--workdir={workdir}", f"--ids={row_id}", "--request_id=ticket-1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(workdir / "receipts" / "round-0001.html")
+    listed = script("requests.py", f"--workdir={workdir}")
+    assert "ticket-1" in listed.stdout
+    assert "done" in listed.stdout
+
+
+def script(name: str, *flags: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, f"scripts/{name}", *flags]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+
+
+# ---- tfpdu verify --------------------------------------------------------------------------------
+
+
+def failing(config: dict, workdir: Path, replay: bool = False) -> list[str]:
+    found = verify(Settings.from_config(config), RunDirectory(workdir, config), replay)
+    return [finding.name for finding in found if not finding.holds]
+
+
+@pytest.fixture(scope="module")
+def deleted(midway, tmp_path_factory) -> tuple[dict, Path, Path]:
+    """A run with a deletion round, and what it was before."""
+    config, before = midway
+    workdir = tmp_path_factory.mktemp("runs") / "deleted"
+    shutil.copytree(before, workdir)
+    delete(config, workdir, present(workdir, config, 1)[:2])
+    return config, workdir, before
+
+
+@pytest.fixture
+def copy(deleted, tmp_path) -> tuple[dict, Path, Path]:
+    config, workdir, before = deleted
+    shutil.copytree(workdir, tmp_path / "run")
+    return config, tmp_path / "run", before
+
+
+def test_a_run_with_a_deletion_verifies_and_replays(deleted):
+    config, workdir, before = deleted
+    assert failing(config, workdir, replay=True) == []
+    assert failing(config, before, replay=True) == []
+
+
+def test_weights_from_before_the_deletion_are_found(copy):
+    config, workdir, before = copy
+    name = next(p for p in before.glob("shards/*/*.weights.h5") if not (workdir / p.relative_to(before)).exists())
+    shutil.copy(name, workdir / name.relative_to(before))
+    assert failing(config, workdir) == ["weights"]
+
+
+def test_changed_weights_are_found_by_hash_and_by_replay(copy):
+    config, workdir, _ = copy
+    path = max(workdir.glob("shards/*/*.weights.h5"))
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 1  # a bit of a weight
+    path.write_bytes(data)
+    assert failing(config, workdir) == ["weights"]
+    assert failing(config, workdir, replay=True) == ["weights", "replay"]
+
+
+def test_an_edited_ledger_and_an_edited_receipt_are_found(copy):
+    config, workdir, _ = copy
+    receipt = workdir / "receipts" / "round-0001.json"
+    receipt.write_text(receipt.read_text().replace('"complete": false', '"complete": true'))
+    assert failing(config, workdir) == ["receipts"]
+    ledger = workdir / "ledger.jsonl"
+    ledger.write_text(ledger.read_text().replace("round done", "round dome"))
+    assert failing(config, workdir) == ["record"]
+
+
+def test_a_picture_that_was_deleted_is_found_in_a_file(copy):
+    config, workdir, before = copy
+    drawn = State.open(Settings.from_config(config), RunDirectory(before, config)).material.drawn
+    gone = set(present(before, config, 1)) - set(present(workdir, config, 1))
+    picture = drawn.images[drawn.ids == gone.pop()]
+    shown = files.read_npz(workdir / "samples" / "showcase.npz")
+    shown["originals"][0, 0] = picture[0]
+    files.write_npz(workdir / "samples" / "showcase.npz", **shown)
+    assert failing(config, workdir) == ["pictures"]
+
+
+def test_the_command_verifies(deleted):
+    _, workdir, _ = deleted
+    done = script("verify.py", f"--workdir={workdir}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(line.startswith("ok") for line in done.stdout.splitlines())

@@ -1,0 +1,71 @@
+"""`tfpdu forget`, `scripts/forget.py`: deletes rows of a run on request.
+
+    tfpdu forget --workdir=runs/mine --subject=ada --request_id=ticket-17
+    tfpdu forget --workdir=runs/mine --ids=photos/1.png,photos/2.png
+    tfpdu forget --workdir=runs/mine --where="label == 3 and young == yes"
+    tfpdu forget --workdir=runs/mine                        # carries out what is pending
+
+The request is on the disk before anything else happens, also while a run is going on, which then carries it out before
+its next iteration. The rows are unlearned exactly, what saw them is removed, the audit is repeated, and a receipt says
+what was done. The same --request_id twice is one request. --dry_run says what it would cost, and changes nothing.
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from tfpdu.cli import app
+from tfpdu.common import say
+from tfpdu.common.errors import Busy, UserError
+
+_WORKDIR = flags.DEFINE_string("workdir", "", "the run directory")
+_IDS = flags.DEFINE_list("ids", [], "ids of the rows, with commas between them")
+_IDS_FILE = flags.DEFINE_string("ids_file", "", "a text file with one id a line")
+_SUBJECT = flags.DEFINE_string("subject", "", "all rows of this person")
+_WHERE = flags.DEFINE_string("where", "", "all rows for which this holds, e.g. \"label == 3 and young == 'yes'\"")
+_REQUEST_ID = flags.DEFINE_string("request_id", "", "your name for the request; asked for again, it is done only once")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "say what would be deleted, retrained and left, and how long it takes")
+
+
+def _main(argv: Sequence[str]) -> None:
+    del argv
+    from tfpdu.common.run_directory import RunDirectory
+    from tfpdu.settings import Settings
+    from tfpdu.unlearning import Ledger, Selector
+
+    run = RunDirectory.existing(_WORKDIR.value)
+    settings = Settings.from_config(run.config)
+    asked = bool(_IDS.value or _IDS_FILE.value or _SUBJECT.value or _WHERE.value)
+    if not asked and (_REQUEST_ID.value or _DRY_RUN.value or not run.file("ledger.jsonl").exists()):
+        raise UserError("--ids, --ids_file, --subject, --where: expected one of them; nothing is pending")
+    if asked:
+        from tfpdu.requests import acknowledge, forecast_deletion
+
+        selector = Selector.of(_IDS.value, _IDS_FILE.value or None, _SUBJECT.value or None, _WHERE.value or None)
+        if _DRY_RUN.value:
+            print(forecast_deletion(settings, run, selector))
+            return
+        request = acknowledge(settings, run, selector, _REQUEST_ID.value or None)
+        print(f"acknowledged: request {request.request_id}, {len(request.digests)} rows, due {request.due:%Y-%m-%d}")
+    from tfpdu.common.determinism import configure
+    from tfpdu.deletion import carry_out
+    from tfpdu.reporting import write_report
+
+    try:
+        with run.lock():
+            configure(settings.ensemble.threads)
+            rounds = carry_out(settings, run)
+            if rounds and run.file("report.html").exists():
+                write_report(run.path, show_originals=settings.show_originals)
+    except Busy as busy:
+        if not Ledger(run.path).pending():
+            raise
+        say(f"{busy}; the request is pending: a run carries it out before its next iteration, or call this again")
+        return
+    for number in rounds:
+        print(run.file("receipts", f"round-{number:04d}.html"))
+
+
+def main() -> None:
+    """Runs the command; does not return."""
+    app.run(_main)

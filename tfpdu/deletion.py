@@ -1,0 +1,212 @@
+"""The deletion round: rows that were asked for are unlearned, replaced, audited and purged, and a receipt says so.
+
+A round comes between two iterations. It is a step like them: the rows leave, as many synthetic ones come towards the
+prior, and one exact retraining of what saw the rows is the unlearning. The ledger says when it started and with which
+requests, so that a killed round is taken up again; what it measured is in metrics.jsonl before it is needed again.
+
+In service mode every trace of the rows is erased once the round's audit is done; in experiment mode the rows stay in
+the run directory's record, for study, and are used by nothing that learns.
+"""
+
+import shutil
+from typing import Any
+
+import numpy as np
+
+from tfpdu.audit import accuracy_by_group, audit_members
+from tfpdu.common import files, say
+from tfpdu.common.interrupt import safe_point
+from tfpdu.common.run_directory import RunDirectory
+from tfpdu.data import Records, concatenate
+from tfpdu.ensemble import Ensemble
+from tfpdu.preparation import Material, prepare_data
+from tfpdu.purge import purge
+from tfpdu.receipts import write_receipt
+from tfpdu.settings import Settings
+from tfpdu.state import State, open_ledger
+from tfpdu.steps import Step
+from tfpdu.synthesis import Exhausted
+from tfpdu.unlearning import Ledger, Tombstones, near_duplicates
+from tfpdu.unlearning.history import Round
+
+
+def carry_out(settings: Settings, run: RunDirectory) -> list[int]:
+    """Carries out all requests that are pending, in one round or more, and finishes a round that was killed.
+
+    Args:
+      settings: of the run.
+      run: its directory, held by this process.
+
+    Returns:
+      The numbers of the rounds; none where nothing was asked for.
+
+    Raises:
+      UserError: the ledger was tampered with, or the data set lacks a row of the run.
+      StopRequested: a signal came; the next call goes on from there.
+    """
+    ledger = open_ledger(run)
+    if ledger is None:
+        return []
+    rounds = []
+    for finished in ledger.history().rounds.values():
+        if finished.finished is not None and not finished.erased:
+            _erase(settings, run, ledger, finished)
+    while (round_ := ledger.start_round()) is not None:
+        safe_point()
+        _DeletionRound(settings, run, ledger, round_).carry_out()
+        rounds.append(round_.number)
+    return rounds
+
+
+def _erase(settings: Settings, run: RunDirectory, ledger: Ledger, round_: Round) -> None:
+    if settings.deletion.mode == "service":
+        purge(run, ledger.covered(round_), settings)
+        ledger.erase(round_)
+
+
+class _DeletionRound:
+    """One round, from the tombstones to the receipt."""
+
+    def __init__(self, settings: Settings, run: RunDirectory, ledger: Ledger, round_: Round):
+        self._settings, self._run, self._ledger, self._round = settings, run, ledger, round_
+        self._material = prepare_data(settings, run)
+        done = run.events("iteration")
+        self._last = done[-1]["iteration"] if done else -1
+        self._step = Step(self._last, round_.number)
+        self._ids = ledger.covered(round_)
+
+    def carry_out(self) -> None:
+        ledger, round_ = self._ledger, self._round
+        say(f"round {round_.number}: deleting {len(self._ids)} rows of {len(round_.requests)} requests")
+        held = _held(self._material)
+        Tombstones(ledger).bury(held.take(np.isin(held.ids, self._ids)), round_)
+        self._tell_of_twins(held)
+        before = self._state(ledger.deleted(self._material.ids))
+        after = self._state(ledger.deleted(self._material.ids, also=round_))
+        affected = before.tables.originals(Step(self._last)).records
+        affected = affected.take(np.isin(affected.ids, self._ids))
+        if len(affected) and self._last >= 0:
+            self._unlearn(before, after, affected)
+        receipt = write_receipt(self._run, ledger, round_, self._material, self._settings, self._ids)
+        ledger.finish_round(round_, {"receipt": receipt.name, "sha256": files.file_hash(receipt)})
+        _erase(self._settings, self._run, ledger, round_)
+
+    def _state(self, deleted: frozenset[str]) -> State:
+        return State.open(self._settings, self._run, deleted)
+
+    def _tell_of_twins(self, held: Records) -> None:
+        """Says which near copies of the rows stay under other ids, as nobody asked for them."""
+        present = sorted(set(self._ids) & set(held.ids.tolist()))
+        twins = [twin for twin in near_duplicates(held, present) if twin.twin not in set(self._ids)] if present else []
+        for twin in twins[:5]:
+            say(f"round {self._round.number}: {twin.twin} looks like the deleted {twin.id}, and stays")
+        if len(twins) > 5:
+            say(f"round {self._round.number}: and {len(twins) - 5} more near copies stay")
+        self._run.record({"event": "near_copies", **self._step.key, "count": len(twins)})
+
+    # ---- unlearning ----------------------------------------------------------------------------
+
+    def _unlearn(self, before: State, after: State, affected: Records) -> None:
+        run, number = self._run, self._round.number
+        if run.event("deletion_before", round=number) is None:
+            self._note_before(before, affected)
+        if run.event("deletion", round=number) is not None:
+            return
+        self._drop_unfinished()
+        try:
+            table = after.tables.after(self._step, affected.ids)
+        except Exhausted as end:
+            say(f"round {number}: {end}; the originals left are learned without synthetic rows")
+            table = after.tables.originals(self._step)
+        safe_point()
+        if not len(table.records):
+            after.learner.clear()
+            run.record({"event": "deletion", **self._step.key, "rows": len(affected), "shards": [], "learned": 0})
+            return
+        learned = after.learner.learn(table.records, table.shard, table.slice, table.weights)
+        safe_point()
+        run.record(
+            {
+                "event": "deletion",
+                **self._step.key,
+                "rows": len(affected),
+                "learned": len(table.records),
+                "shards": list(learned.retrained),
+                "row_epochs": learned.row_epochs,
+                "cost": learned.row_epochs / (len(table.records) * self._settings.ensemble.epochs),
+                "unlearn_seconds": learned.seconds,
+                "artefacts": after.learner.artefacts(),
+                **self._measure(learned.ensemble, after, affected),
+            }
+        )
+
+    def _note_before(self, before: State, affected: Records) -> None:
+        """What the model gives away of the rows as long as it knows them, if it is still there."""
+        table = before.tables.now(self._previous())
+        place = np.isin(table.records.ids, affected.ids)
+        homes = np.unique(np.stack([table.shard[place], table.slice[place]], 1), axis=0, return_counts=True)
+        known: dict[str, Any] = {
+            "where": [{"shard": int(s), "slice": int(r), "rows": int(n)} for (s, r), n in zip(*homes, strict=True)]
+        }
+        if before.learner.ready(table.records, table.shard, table.slice, table.weights):
+            learned = before.learner.learn(table.records, table.shard, table.slice, table.weights)
+            known |= self._measure(learned.ensemble, before, affected)
+            known["artefacts"] = before.learner.artefacts()
+        self._run.record({"event": "deletion_before", **self._step.key, **known})
+
+    def _previous(self) -> Step:
+        """The step whose model is there: the last iteration, or a round after it."""
+        rounds = [e["round"] for e in self._run.events("deletion") if e["after_iteration"] == self._last]
+        return Step(self._last, max((n for n in rounds if n < self._round.number), default=0))
+
+    def _drop_unfinished(self) -> None:
+        """Removes what a killed iteration made on the way to a table that held the rows."""
+        for path in self._run.file("samples").glob("[0-9]*.npz"):
+            if Step.named(path.stem) > self._step:
+                path.unlink()
+                shutil.rmtree(self._run.file("generator", path.stem), ignore_errors=True)
+        shutil.rmtree(self._run.file("generator", Step(self._last + 1).name), ignore_errors=True)
+        for name in ("audit.json", "fairness.json"):
+            self._run.replace_rows(name, [], iteration=self._last + 1)
+        self._run.drop_after(self._last)
+
+    # ---- measuring -----------------------------------------------------------------------------
+
+    def _measure(self, ensemble: Ensemble, state: State, affected: Records) -> dict[str, Any]:
+        """Accuracy and groups on the test rows, attacks on all originals, and losses on the rows themselves."""
+        pools, settings = state.material.pools, self._settings
+        test = ensemble.probabilities(pools.test.images)
+        left = state.tables.originals(self._step).records
+        others = concatenate([pools.non_members_calibration, pools.non_members_evaluation])
+        twins = others.take(np.isin(others.labels, affected.labels))
+        audit = audit_members(
+            ensemble.probabilities,
+            {"requested": affected, "remaining": left.without(affected.ids.tolist())},
+            pools.non_members_calibration,
+            pools.non_members_evaluation,
+            policy=settings.views,
+            seed=settings.seed,
+            settings=settings.audit,
+            iteration=self._last,
+            note=lambda line: None,
+        )
+        return {
+            "test_accuracy": float(np.mean(test.argmax(1) == pools.test.labels)),
+            "loss_of_rows": _mean_loss(ensemble, affected),
+            "loss_of_non_members": _mean_loss(ensemble, twins) if len(twins) else None,
+            "groups": accuracy_by_group(test, pools.test, iteration=self._last, stage="iteration"),
+            "audit": audit,
+        }
+
+
+def _held(material: Material) -> Records:
+    """All rows of the run's pools."""
+    pools = material.pools
+    return concatenate([getattr(pools, name) for name in pools.ids()])
+
+
+def _mean_loss(ensemble: Ensemble, records: Records) -> float:
+    """Mean cross-entropy in nats of the aggregated ensemble in evaluation mode."""
+    probabilities = ensemble.probabilities(records.images)  # [n, C]
+    true = probabilities[np.arange(len(records)), records.labels]
+    return float(-np.log(np.maximum(true.astype(np.float64), 1e-12)).mean())

@@ -1,0 +1,81 @@
+"""What service mode erases from a run directory once a deletion round is done: every trace of its rows.
+
+Weights, samples and generators that may not stay are gone by then, since the round learned anew without the rows. Here
+go the rows' ids in the record of rows and on the generator's card, the pictures in the report, and what the judge
+learned of them. The ledger erases its own clear ids. Copies of the data set elsewhere are not the run's to reach.
+"""
+
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from tfpdu.common import files
+from tfpdu.common.run_directory import RunDirectory
+from tfpdu.data import ImageStore
+from tfpdu.preparation import ROWS, prepare_data, showcase
+from tfpdu.settings import Settings
+
+PER_ROW = ("draw", "shard", "slice", "leaves", "content")  # columns of the record of rows, over S
+
+
+def purge(run: RunDirectory, ids: Collection[str], settings: Settings) -> None:
+    """Erases every trace of rows that nothing in use has learned any more; safe to repeat.
+
+    Args:
+      run: the run directory, held by this process.
+      ids: of the rows.
+      settings: of the run.
+    """
+    gone = set(ids)
+    _without_pixels(run, settings, gone)
+    record = files.read_json(run.file(ROWS))
+    if gone & set(record["pools"]["auxiliary"]):
+        for name in ("judge", "steering"):  # the next step that needs them learns them without the rows
+            shutil.rmtree(run.file(name), ignore_errors=True)
+    for card in cards(run):
+        _without_ids(card, gone)
+    stay = [row_id not in gone for row_id in record["draw"]]
+    columns = {name: [v for v, keep in zip(record[name], stay, strict=True) if keep] for name in PER_ROW}
+    pools = {name: [row_id for row_id in ids if row_id not in gone] for name, ids in record["pools"].items()}
+    if pools != record["pools"] or not all(stay):
+        files.write_json(run.file(ROWS), {**record, **columns, "pools": pools})
+    _without_pictures(run, settings)
+
+
+def cards(run: RunDirectory) -> list[Path]:
+    """The cards of all generators in the run directory."""
+    return sorted(run.file("generator").rglob("generator.json"))
+
+
+def _without_pixels(run: RunDirectory, settings: Settings, gone: set[str]) -> None:
+    """The pixels in the run's own store of pictures; a shared one holds a data set as it is published."""
+    material = prepare_data(settings, run)
+    for name in material.pools.ids():
+        pool = getattr(material.pools, name)
+        rows = np.flatnonzero(np.isin(pool.ids, sorted(gone)))
+        if len(rows) and isinstance(pool.images, ImageStore) and pool.images.lies_in(run.path):
+            pool.images.erase(rows, run.path)
+
+
+def _without_ids(path: Path, gone: set[str]) -> None:
+    """A card that no longer names the rows, and says how many it no longer names."""
+    card = files.read_json(path)
+    left = [row_id for row_id in card["row_ids"] if row_id not in gone]
+    count = len(card["row_ids"]) - len(left)
+    if count:
+        files.write_json(path, {**card, "row_ids": left, "erased_rows": card.get("erased_rows", 0) + count})
+
+
+def _without_pictures(run: RunDirectory, settings: Settings) -> None:
+    """The pictures of the report, drawn anew from the rows that are left."""
+    path = run.file("samples", "showcase.npz")
+    if not path.exists():
+        return
+    shown = files.read_npz(path)
+    if "originals" in shown:
+        drawn = prepare_data(settings, run).drawn
+        each = shown["originals"].shape[1]
+        fresh = showcase(drawn, drawn.take(np.zeros(0, np.int64)), each, settings.seed, originals=True)
+        files.write_npz(path, **{**shown, "originals": fresh["originals"]})

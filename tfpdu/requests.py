@@ -1,0 +1,111 @@
+"""A deletion request from its wording to the ledger, and what carrying it out would take."""
+
+import numpy as np
+
+from tfpdu.common import UserError, files
+from tfpdu.common.run_directory import RunDirectory
+from tfpdu.data import Records, concatenate
+from tfpdu.preparation import ROWS, Material, prepare_data
+from tfpdu.receipts import incomplete
+from tfpdu.settings import Settings
+from tfpdu.state import open_ledger
+from tfpdu.steps import Step
+from tfpdu.tables import Tables
+from tfpdu.unlearning import Ledger, Selector, select
+from tfpdu.unlearning.history import Request
+
+
+def acknowledge(settings: Settings, run: RunDirectory, selector: Selector, request_id: str | None = None) -> Request:
+    """Puts a request into the ledger; when this returns it is on the disk. Needs no lock that a running job holds.
+
+    Args:
+      settings: of the run.
+      run: its directory.
+      selector: the wording.
+      request_id: the asker's name for it; asked for again, it is one request.
+
+    Raises:
+      UserError: the run does not hold the rows, or the ledger was tampered with or cannot be written.
+    """
+    ids = () if _earlier(run, selector, request_id) else _ids(settings, run, selector)
+    return Ledger.create(run.path, settings.deletion.days).request(selector, ids, request_id)
+
+
+def _earlier(run: RunDirectory, selector: Selector, request_id: str | None) -> Request | None:
+    ledger = open_ledger(run)
+    return ledger.acknowledged(request_id, selector) if ledger and request_id else None
+
+
+def _ids(settings: Settings, run: RunDirectory, selector: Selector) -> tuple[str, ...]:
+    """The rows that are meant; ids are looked up in the run's record alone, all else needs the data set."""
+    if not run.file(ROWS).exists():
+        raise UserError(f"--workdir={run.path}: this run holds no rows yet")
+    ledger = open_ledger(run)
+    deleted = ledger.deleted if ledger else None
+    by_id = bool(selector.ids)
+    held = _nameless(files.read_json(run.file(ROWS))["pools"]) if by_id else _held(prepare_data(settings, run))
+    if deleted:
+        held = held.without(sorted(deleted(held.ids.tolist())))
+    return select(held, selector, deleted)
+
+
+def _held(material: Material) -> Records:
+    return concatenate([getattr(material.pools, name) for name in material.pools.ids()])
+
+
+def _nameless(pools: dict[str, list[str]]) -> Records:
+    """A table of which nothing but the ids is known."""
+    ids = [row_id for pool in pools.values() for row_id in pool]
+    n = len(ids)
+    return Records(
+        images=np.zeros((n, 1, 1, 1), np.uint8),
+        labels=np.zeros(n, np.int32),
+        attributes=np.zeros((n, 0), np.int8),
+        ids=np.array(ids, dtype=str),
+        origin=np.zeros(n, np.int8),
+        specs=(),
+        label_names=("",),
+    )
+
+
+def forecast_deletion(settings: Settings, run: RunDirectory, selector: Selector) -> str:
+    """Text for the terminal: rows, shards, cost, minutes, and what would still hold something. Changes nothing."""
+    ids = _ids(settings, run, selector)
+    material, ledger = prepare_data(settings, run), open_ledger(run)
+    deleted = ledger.deleted(material.ids) if ledger else frozenset()
+    pools = {name: len(set(pool) & set(ids)) for name, pool in material.pools.ids().items()}
+    lines = [f"rows: {len(ids)}: " + ", ".join(f"{count} {name}" for name, count in pools.items() if count)]
+    iterations = run.events("iteration")
+    step = Step(iterations[-1]["iteration"] if iterations else -1)
+    placed = Tables(material, material.prior, settings, run, deleted).placed(step)
+    hit = np.isin(placed.records.ids, ids)
+    if not iterations or not hit.any():
+        lines.append("classifier: " + ("knows none of them, nothing to retrain" if iterations else "not learned yet"))
+    else:
+        lines += _cost_lines(settings, iterations, placed.shard[hit], placed.slice[hit])
+    lines += [f"not complete: {line}" for line in incomplete(run, material, settings, ids)]
+    versions = sorted(path.name for path in run.file("export").glob("*")) if hit.any() else []
+    lines.append(f"exported versions that know them: {', '.join(versions) or 'none'}")
+    return "\n".join(lines)
+
+
+def _cost_lines(
+    settings: Settings, iterations: list[dict[str, float]], shard: np.ndarray, slice_: np.ndarray
+) -> list[str]:
+    ensemble, last = settings.ensemble, iterations[-1]
+    rows = (last["n_original"] + last["n_synthetic"]) / ensemble.shards
+    ends = [0, *ensemble.slice_epochs()]
+    work = 0.0
+    for s in np.unique(shard):
+        first = int(slice_[shard == s].min())
+        shares = [(r + 1) / ensemble.slices for r in range(ensemble.slices)]
+        if ensemble.slice_order == "forget":
+            shares = [1.0, 1.0]
+        work += sum(rows * shares[r] * (ends[r + 1] - ends[r]) for r in range(first, ensemble.slices))
+    cost = work / (rows * ensemble.shards * ensemble.epochs)
+    seconds = iterations[0]["train_seconds"] / iterations[0]["row_epochs"] * work
+    named = ", ".join(f"{s + 1} (from slice {slice_[shard == s].min() + 1})" for s in np.unique(shard))
+    return [
+        f"classifier: knows {len(shard)} of them, in shard {named}",
+        f"retraining: about {cost:.0%} of a full training in rows x epochs, {seconds / 60:.1f} min",
+    ]

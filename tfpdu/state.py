@@ -1,0 +1,77 @@
+"""What every step of a run works with: settings, data, prior, the learner, the tables, the ledger."""
+
+import dataclasses
+
+import numpy as np
+
+from tfpdu.bias import Prior
+from tfpdu.common.run_directory import RunDirectory
+from tfpdu.data import Pools, Records
+from tfpdu.preparation import Material, fit_prior, prepare_data
+from tfpdu.settings import Settings
+from tfpdu.tables import Tables
+from tfpdu.unlearning import Ledger, ShardedLearner
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """The state that the steps share, as of the deletions that are done.
+
+    Attributes:
+      settings: of the run.
+      run: its directory.
+      material: pools without the rows that were deleted, and S with them, as long as they are kept for study.
+      prior: D.
+      learner: of the ensemble.
+      tables: what is learned after each step.
+    """
+
+    settings: Settings
+    run: RunDirectory
+    material: Material
+    prior: Prior
+    learner: ShardedLearner
+    tables: Tables
+
+    @classmethod
+    def open(cls, settings: Settings, run: RunDirectory, deleted: frozenset[str] | None = None) -> "State":
+        """Prepares the data, or finds them as they were recorded.
+
+        Args:
+          settings: of the run.
+          run: its directory, held by this process.
+          deleted: ids that no step may use; by default those of the finished deletion rounds.
+        """
+        material = prepare_data(settings, run)
+        if deleted is None:
+            ledger = open_ledger(run)
+            deleted = ledger.deleted(material.ids) if ledger else frozenset()
+        material = dataclasses.replace(material, pools=_without(material.pools, deleted))
+        prior = fit_prior(material, settings, run)
+        tables = Tables(material, prior, settings, run, deleted)
+        return cls(settings, run, material, prior, learner_of(material, settings, run, ""), tables)
+
+
+def learner_of(material: Material, settings: Settings, run: RunDirectory, folder: str) -> ShardedLearner:
+    """The learner whose shards are in a folder of the run directory."""
+    return ShardedLearner(
+        run.file(folder),
+        settings.ensemble,
+        settings.views,
+        classes=material.drawn.classes,
+        input_shape=material.drawn.images.shape[1:],
+        seed=settings.seed,
+    )
+
+
+def open_ledger(run: RunDirectory) -> Ledger | None:
+    """The deletion ledger, or None where nothing was ever asked for."""
+    return Ledger(run.path) if run.file("ledger.jsonl").exists() else None
+
+
+def _without(pools: Pools, deleted: frozenset[str]) -> Pools:
+    if not deleted:
+        return pools
+    gone = sorted(deleted)
+    tables: dict[str, Records] = {field.name: getattr(pools, field.name) for field in dataclasses.fields(Pools)}
+    return Pools(**{name: table.take(~np.isin(table.ids, gone)) for name, table in tables.items()})

@@ -1,0 +1,188 @@
+"""Whether a run directory is what it says: from its files and the data set alone, without trust in what made it.
+
+What is checked: the ledger's chain and receipts; that no weights are there but those that the rows left give, by the
+keys that cover every row; that their bytes are those that were recorded; that no picture with a tombstone is kept; that
+every generator that saw a deleted row is owned up to. `replay` learns the rows left from nothing, and compares.
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Iterator
+
+import numpy as np
+
+from tfpdu.common import UserError, files
+from tfpdu.common.run_directory import RunDirectory
+from tfpdu.data import Records
+from tfpdu.preparation import Material, prepare_data
+from tfpdu.purge import cards
+from tfpdu.settings import Settings
+from tfpdu.state import learner_of, open_ledger
+from tfpdu.steps import Step
+from tfpdu.synthesis import Samples, Table
+from tfpdu.tables import Tables
+from tfpdu.unlearning import Ledger, ShardedLearner, Tombstones
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that was checked: its name, whether it holds, and what was found, in a line."""
+
+    name: str
+    holds: bool
+    words: str
+
+
+def verify(settings: Settings, run: RunDirectory, replay: bool = False) -> list[Finding]:
+    """Checks a run directory that no job is writing to; changes nothing in it.
+
+    Args:
+      settings: of the run.
+      run: its directory.
+      replay: also learn the rows that are left from nothing, and compare the weights bit for bit.
+
+    Returns:
+      What was found, in order; checks that need what a failed one would have given are left out.
+    """
+    return list(_Verification(settings, run).findings(replay))
+
+
+class _Verification:
+    def __init__(self, settings: Settings, run: RunDirectory):
+        self._settings, self._run = settings, run
+
+    def findings(self, replay: bool) -> Iterator[Finding]:
+        try:
+            ledger = open_ledger(self._run)
+            history = ledger.history() if ledger else None
+            material = prepare_data(self._settings, self._run)
+        except UserError as error:
+            yield Finding("record", False, str(error))
+            return
+        if ledger and history:
+            done = sum(r.finished is not None for r in history.rounds.values())
+            yield Finding("ledger", True, f"requests: {len(history.requests)}, rounds done: {done}, chain whole")
+            yield self._receipts(ledger)
+            yield self._pictures(ledger)
+            yield self._generators(ledger)
+        deleted = ledger.deleted(material.ids) if ledger else frozenset()
+        yield self._rows(material, deleted)
+        current = self._current(material, deleted)
+        if current is None:
+            yield Finding("weights", not self._learner(material).artefacts(), "none has been learned")
+            return
+        yield self._weights(material, current, deleted)
+        if replay:
+            yield self._replayed(material, current)
+
+    # ---- what is deleted -----------------------------------------------------------------------
+
+    def _receipts(self, ledger: Ledger) -> Finding:
+        wrong = []
+        for round_ in ledger.history().rounds.values():
+            if round_.finished is None:
+                continue
+            path = self._run.file("receipts", str(round_.result["receipt"]))
+            if not path.exists() or files.file_hash(path) != round_.result["sha256"]:
+                wrong.append(path.name)
+        return Finding("receipts", not wrong, f"changed or missing: {', '.join(wrong)}" if wrong else "as recorded")
+
+    def _rows(self, material: Material, deleted: frozenset[str]) -> Finding:
+        if self._settings.deletion.mode == "service" and deleted:
+            return Finding("rows", False, f"{len(deleted)} deleted rows are still in the record, in service mode")
+        kept = f", {len(deleted)} deleted ones kept for study" if deleted else ""
+        return Finding("rows", True, f"{len(material.ids)} rows as recorded{kept}")
+
+    def _pictures(self, ledger: Ledger) -> Finding:
+        """No picture in a file of the run has a tombstone; originals that are kept for study are not in files."""
+        held: list[str] = []
+        tombstones = Tombstones(ledger)
+        for path in sorted(self._run.path.rglob("*.npz")):
+            for array in files.read_npz(path).values():
+                if array.dtype == np.uint8 and array.ndim >= 4:
+                    rows = _nameless(array.reshape(-1, *array.shape[-3:]))
+                    held += [path.name] if tombstones.refused(rows) else []
+        return Finding("pictures", not held, f"deleted ones in {', '.join(held)}" if held else "none with a tombstone")
+
+    def _generators(self, ledger: Ledger) -> Finding:
+        owned = [
+            line
+            for path in sorted(self._run.file("receipts").glob("*.json"))
+            for line in files.read_json(path)["incomplete"]
+            if line.startswith("generator:")
+        ]
+        for path in cards(self._run):
+            seen = ledger.deleted(files.read_json(path)["row_ids"])
+            if seen and not owned:
+                return Finding(
+                    "generator", False, f"{path}: it learned {len(seen)} deleted rows, and no receipt says so"
+                )
+        return Finding("generator", True, owned[-1] if owned else "learned no deleted row")
+
+    # ---- what is learned -----------------------------------------------------------------------
+
+    def _current(self, material: Material, deleted: frozenset[str]) -> Table | None:
+        """The table of the last step that is done."""
+        done = self._run.events("iteration")
+        if not done:
+            return None
+        last = done[-1]["iteration"]
+        rounds = [e["round"] for e in self._run.events("deletion") if e["after_iteration"] == last]
+        return self._tables(material, deleted).now(Step(last, max(rounds, default=0)))
+
+    def _tables(self, material: Material, deleted: frozenset[str]) -> Tables:
+        return Tables(material, material.prior, self._settings, self._run, deleted)
+
+    def _learner(self, material: Material) -> ShardedLearner:
+        return learner_of(material, self._settings, self._run, "")
+
+    def _weights(self, material: Material, current: Table, deleted: frozenset[str]) -> Finding:
+        there, expected = self._learner(material).artefacts(), self._names(material, current)
+        following = Step(len(self._run.events("iteration")))
+        if Samples(material.drawn, self._settings, self._run).path(following).exists():  # the next one is under way
+            expected |= self._names(material, self._tables(material, deleted).now(following))
+        strangers = sorted(set(there) - expected)
+        if strangers:
+            return Finding("weights", False, f"{strangers[0]} is not of the rows that are left ({len(strangers)} such)")
+        recorded: dict[str, str] = {}
+        for event in (*self._run.events("iteration"), *self._run.events("deletion")):
+            recorded |= event.get("artefacts", {})
+        changed = [name for name, digest in there.items() if recorded.get(name, digest) != digest]
+        if changed:
+            return Finding("weights", False, f"{changed[0]} was changed since it was recorded")
+        return Finding("weights", True, f"{len(there)} files, all of the {len(current.records)} rows that are left")
+
+    def _names(self, material: Material, table: Table) -> set[str]:
+        """Files of the weights that learning a table gives."""
+        keys = self._learner(material).keys(table.records, table.shard, table.slice, table.weights)
+        filled = set(table.shard.tolist())
+        return {f"{s}/{key}.weights.h5" for s in filled for key in keys[s]}
+
+    def _replayed(self, material: Material, table: Table) -> Finding:
+        with tempfile.TemporaryDirectory() as directory:
+            fresh = ShardedLearner(
+                directory,
+                self._settings.ensemble,
+                self._settings.views,
+                classes=material.drawn.classes,
+                input_shape=material.drawn.images.shape[1:],
+                seed=self._settings.seed,
+            )
+            fresh.learn(table.records, table.shard, table.slice, table.weights)
+            again, there = fresh.artefacts(), self._learner(material).artefacts()
+        other = sorted(name for name in again if there.get(name) != again[name])
+        words = f"{other[0]} differs from a training without the rows" if other else "bit-identical to training anew"
+        return Finding("replay", not other, words)
+
+
+def _nameless(images: np.ndarray) -> Records:
+    n = len(images)
+    return Records(
+        images=images,
+        labels=np.zeros(n, np.int32),
+        attributes=np.zeros((n, 0), np.int8),
+        ids=np.array([f"picture {i}" for i in range(n)]),
+        origin=np.zeros(n, np.int8),
+        specs=(),
+        label_names=("",),
+    )
