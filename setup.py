@@ -52,6 +52,7 @@ setup(
         "jax": ["jax==0.7.0"],
         "dev": [
             "jax==0.7.0",
+            "ray>=2.52",
             "pytest>=8",
             "pytest-timeout",
             "pytest-xdist",

@@ -108,6 +108,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.ensemble.precision = "float32"
     config.ensemble.aggregate = "mean_probability"
     config.ensemble.threads = 2
+    config.ensemble.executor = "serial"  # serial | ray, which trains shards side by side; the weights are the same
+    config.ensemble.address = ""  # ray: the cluster's, auto for the one on this machine; empty: this machine alone
 
     config.views = ConfigDict(dict(count=10, flip=False, shift=1, cutout=0))
 

@@ -206,6 +206,12 @@ def test_the_plain_alternatives_run_until_no_row_is_left(tmp_path, method):
     assert all(e["n_synthetic"] == 0 for e in events)
 
 
+def test_a_run_may_be_gone_on_with_elsewhere(uninterrupted):
+    before = (uninterrupted / "config.json").read_bytes()
+    assert run_pdu(tiny_config(ensemble__executor="ray", ensemble__address="auto"), uninterrupted).exists()
+    assert (uninterrupted / "config.json").read_bytes() == before
+
+
 def test_a_run_of_another_configuration_is_refused_without_touching_it(uninterrupted):
     before = contents(uninterrupted)
     with pytest.raises(UserError, match=r"config\.seed=0, now config\.seed=1"):

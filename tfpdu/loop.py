@@ -28,6 +28,7 @@ from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Records
 from tfpdu.deletion import carry_out
 from tfpdu.ensemble import Ensemble
+from tfpdu.ensemble.settings import PLACEMENT
 from tfpdu.reporting import TensorBoardWriter, write_report, write_table1
 from tfpdu.settings import Settings
 from tfpdu.state import State, learner_of
@@ -51,7 +52,7 @@ def run_pdu(config: Mapping[str, Any], workdir: str | Path) -> Path:
       StopRequested: a signal came; the same call resumes.
     """
     settings = Settings.from_config(config)
-    run = RunDirectory(workdir, config)
+    run = RunDirectory(workdir, config, free=[f"config.ensemble.{name}" for name in PLACEMENT])
     with run.lock():
         configure(settings.ensemble.threads)
         return _Loop(settings, run).run()

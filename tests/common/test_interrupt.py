@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from tfpdu.common import StopRequested
-from tfpdu.common.interrupt import deferred, safe_point, stopping
+from tfpdu.common.interrupt import deferred, request, safe_point, stopping
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -28,6 +28,14 @@ def test_a_signal_waits_for_the_safe_point(number):
         work()
     assert done == ["the rest of the step"]
     assert signal.getsignal(number) is before
+    assert not stopping()
+
+
+def test_a_stop_can_be_asked_for_from_inside():
+    with deferred():
+        request("the driver")
+        with pytest.raises(StopRequested, match="the driver"):
+            safe_point()
     assert not stopping()
 
 

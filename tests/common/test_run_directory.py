@@ -21,6 +21,17 @@ def test_another_configuration_is_refused_and_the_difference_named(tmp_path):
         RunDirectory(tmp_path, {"seed": 0, "data": {"name": "cifar10", "attributes": ("parity",)}})
 
 
+def test_a_key_that_changes_no_result_may_differ_and_others_still_may_not(tmp_path):
+    before = {"seed": 0, "ensemble": {"threads": 2}}  # as a run that was made before the key was there
+    now = {"seed": 0, "ensemble": {"threads": 2, "executor": "ray"}}
+    RunDirectory(tmp_path, before)
+    RunDirectory(tmp_path, now, free=["config.ensemble.executor"])
+    with pytest.raises(UserError, match=r"config\.ensemble\.executor=None, now"):
+        RunDirectory(tmp_path, now)
+    with pytest.raises(UserError, match=r"config\.seed=0, now config\.seed=1"):
+        RunDirectory(tmp_path, {**now, "seed": 1}, free=["config.ensemble.executor"])
+
+
 def test_a_directory_with_other_files_is_refused_untouched(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="holds other files"):

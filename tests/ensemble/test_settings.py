@@ -30,6 +30,8 @@ def test_slices_cost_as_many_row_epochs_as_one(slices):
         ({"aggregate": "mean_probabilities"}, "did you mean 'mean_probability'"),
         ({"stem": "image"}, "stem: unknown 'image'"),
         ({"threads": 0}, "threads: expected a number above 0"),
+        ({"executor": "rai"}, "executor: unknown 'rai', did you mean 'ray'"),
+        ({"address": "auto"}, "address=auto: expected executor=ray with it, got executor=serial"),
     ],
 )
 def test_a_wrong_value_is_named(change, message):

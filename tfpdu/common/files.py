@@ -49,6 +49,12 @@ def write_text(path: str | os.PathLike[str], text: str, mode: int = 0o666) -> No
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Writes bytes atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_private(path: str | os.PathLike[str], data: bytes) -> None:
     """Writes bytes atomically to a file that only its owner may read (mode 0600).
 

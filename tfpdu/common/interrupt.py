@@ -29,6 +29,11 @@ def deferred() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
+def request(reason: str) -> None:
+    """Asks for a stop as a signal would, from inside the process; inside `deferred` only."""
+    _pending.append(reason)
+
+
 def safe_point() -> None:
     """Raises `StopRequested` if a signal came. Call it where a resumed run would lose nothing."""
     if _pending:

@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +57,16 @@ class RunDirectory:
     Args:
       path: the directory; made if missing.
       config: the whole configuration, JSON-ready and nested. It is written at creation.
+      free: keys such as "config.ensemble.executor" that change no result, and may differ when a run is resumed.
 
     Raises:
       UserError: the directory holds a run of another configuration (the first difference is
         named), or is no directory, or cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], config: Mapping[str, Any]):
+    def __init__(self, path: str | os.PathLike[str], config: Mapping[str, Any], free: Collection[str] = ()):
         self.path = made(path, "--workdir")
-        self._refuse_other(config)
+        self._refuse_other(config, free)
         if not self.file("config.json").exists():
             if any(p for p in self.path.iterdir() if p.name != ".lock"):
                 raise UserError(f"--workdir={path}: holds other files and no config.json; name an empty directory")
@@ -91,11 +92,11 @@ class RunDirectory:
         """The path of a file in the directory."""
         return self.path.joinpath(*parts)
 
-    def _refuse_other(self, config: Mapping[str, Any]) -> None:
+    def _refuse_other(self, config: Mapping[str, Any], free: Collection[str]) -> None:
         if not self.file("config.json").exists():
             return
         then, now = _flat(files.read_json(self.file("config.json"))), _flat(_as_json(config))
-        for key in sorted(then.keys() | now.keys()):
+        for key in sorted((then.keys() | now.keys()) - set(free)):
             if then.get(key) != now.get(key):
                 raise UserError(
                     f"--workdir={self.path}: made with {key}={then.get(key)!r}, now {key}={now.get(key)!r};"

@@ -10,6 +10,8 @@ STEMS = ("cifar", "imagenet")
 AGGREGATES = ("mean_probability", "vote", "weighted")
 PRECISIONS = ("float32", "mixed_bfloat16")
 SLICE_ORDERS = ("even", "forget")
+EXECUTORS = ("serial", "ray")
+PLACEMENT = ("executor", "address")  # fields that say where the work is done, and change no result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,8 @@ class EnsembleSettings:
       precision: "float32" or "mixed_bfloat16" (weights and logits stay float32).
       threads: of TensorFlow; part of what a trained shard is, see `tfpdu.common.determinism`.
       aggregate: "mean_probability", "vote", or "weighted" (mean by the shards' numbers of rows).
+      executor: who trains the shards: "serial", this process, one after another; or "ray", which gives the same bits.
+      address: with "ray", that of the cluster, "auto" where one runs on this machine; empty: Ray on this machine alone.
     """
 
     shards: int = 2
@@ -56,6 +60,8 @@ class EnsembleSettings:
     precision: str = "float32"
     threads: int = 2
     aggregate: str = "mean_probability"
+    executor: str = "serial"
+    address: str = ""
 
     def __post_init__(self) -> None:
         positive(shards=self.shards, slices=self.slices, width=self.width, image_upscale=self.image_upscale)
@@ -70,12 +76,15 @@ class EnsembleSettings:
         one_of(STEMS, stem=self.stem)
         one_of(PRECISIONS, precision=self.precision)
         one_of(AGGREGATES, aggregate=self.aggregate)
+        one_of(EXECUTORS, executor=self.executor)
+        if self.address and self.executor != "ray":
+            raise UserError(f"address={self.address}: expected executor=ray with it, got executor={self.executor}")
         if self.slice_order == "forget" and self.slices != 2:
             raise UserError(f"slice_order=forget: expected slices=2, got {self.slices}")
 
     def one_model(self) -> "EnsembleSettings":
-        """The same training of a single model on all rows at once."""
-        return dataclasses.replace(self, shards=1, slices=1, slice_order="even")
+        """The same training of a single model on all rows at once, in this process."""
+        return dataclasses.replace(self, shards=1, slices=1, slice_order="even", executor="serial", address="")
 
     @property
     def dealt_slices(self) -> int:
@@ -98,5 +107,5 @@ class EnsembleSettings:
         Threads are in the fingerprint of the process, as they really are.
         """
         elsewhere = ("aggregate", "threads", "shards", "slices", "slice_order", "last_slice", "base_share")
-        fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in elsewhere}
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in (*elsewhere, *PLACEMENT)}
         return {**fields, "slice_epochs": self.slice_epochs()}

@@ -14,15 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from tfpdu import __version__
-from tfpdu.common import Progress, UserError, files, interrupt
+from tfpdu.common import UserError, files
 from tfpdu.common.determinism import configure, fingerprint
 from tfpdu.data import Records
 from tfpdu.data.views import ViewPolicy
 from tfpdu.ensemble.aggregate import Ensemble, Evaluator, resnet18_evaluator
 from tfpdu.ensemble.resnet import InitialWeights
 from tfpdu.ensemble.settings import EnsembleSettings
-from tfpdu.ensemble.trainer import Rows, Span, Trainer
-from tfpdu.ensemble.weights import load_weights, save_weights
+from tfpdu.ensemble.trainer import Rows
+from tfpdu.unlearning.executors import Executor, executor_of
+from tfpdu.unlearning.job import ShardJob, Training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,7 @@ class ShardedLearner:
       input_shape: (h, w, c).
       seed: of the run.
       initial: weights that every shard starts from (they must not have seen the rows), see `build_resnet18`.
+      executor: trains the shards; by default the one that the settings name.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class ShardedLearner:
         input_shape: tuple[int, int, int],
         seed: int,
         initial: InitialWeights = None,
+        executor: Executor | None = None,
     ):
         configure(settings.threads)
         self.directory = Path(directory) / "shards"
@@ -78,6 +81,7 @@ class ShardedLearner:
         height, width, channels = (int(size) for size in input_shape)
         self.classes, self.input_shape = classes, (height, width, channels)
         self._initial, self._initial_hash = initial, _initial_hash(initial)
+        self._executor = executor or executor_of(settings)
 
     def learn(
         self, records: Records, shard: np.ndarray, slice_: np.ndarray, weights: np.ndarray | None = None
@@ -100,10 +104,10 @@ class ShardedLearner:
         self._purge({(str(s), key) for s in filled for key in keys[s]})
         last = tuple(shard_keys[-1] for shard_keys in keys)
         retrained, reused = self._changes(keys, filled)
-        for s in filled:
-            rows = np.flatnonzero(shard == s)
-            if not self._weights_file(s, last[s]).exists():
-                self._train(s, keys[s], records.take(rows), slice_[rows], weights[rows])
+        rows = Rows(records.images, records.labels, records.ids, weights)
+        waiting = [s for s in filled if not self._weights_file(s, last[s]).exists()]
+        if waiting:
+            self._executor.run([self._job(s, keys[s], rows, np.flatnonzero(shard == s), slice_) for s in waiting])
         notes = [files.read_json(self._note(s, key)) for s in retrained for key in keys[s] if key not in reused]
         return Learned(
             ensemble=Ensemble(
@@ -133,35 +137,11 @@ class ShardedLearner:
 
     # ---- training ----------------------------------------------------------------------------
 
-    def _train(self, s: int, keys: list[str], records: Records, slice_: np.ndarray, weights: np.ndarray) -> None:
-        """Goes on from the last slice whose file is there, slice by slice, each on all rows up to it."""
-        trainer = Trainer(self.settings, self.views, self.classes, self.input_shape, self.seed, self._initial)
-        done = max((r + 1 for r, key in enumerate(keys) if self._weights_file(s, key).exists()), default=0)
-        if done:
-            load_weights(trainer.model, self._weights_file(s, keys[done - 1]))
-        else:
-            trainer.start(s)
-        ends = [0, *self.settings.slice_epochs()]
-        sizes = [int((slice_ <= r).sum()) for r in range(len(keys))]
-        total = sum(sizes[r] * (ends[r + 1] - ends[r]) for r in range(done, len(keys)))
-        with Progress(f"learning shard {s + 1} of {self.settings.shards}", total, "images") as progress:
-
-            def report(rows: int, loss: float) -> None:
-                progress.advance(rows, f"loss {loss:.3f}")
-
-            for r in range(done, len(keys)):
-                interrupt.safe_point()
-                seen = slice_ <= r
-                part = records.take(seen)
-                rows = Rows(part.images, part.labels, part.ids, weights[seen])
-                partial = self.directory / str(s) / f"{keys[r]}.partial.npz"
-                seconds = 0.0
-                if len(rows):  # a slice may have lost all its rows: the model then stays as it is
-                    seconds = trainer.train(rows, Span(ends[r], ends[r + 1]), partial, report)
-                note = {"slice": r, "rows": len(rows), "row_epochs": len(rows) * (ends[r + 1] - ends[r])}
-                files.write_json(self._note(s, keys[r]), {**note, "seconds": seconds})
-                save_weights(trainer.model, self._weights_file(s, keys[r]))
-                partial.unlink(missing_ok=True)
+    def _job(self, s: int, keys: list[str], rows: Rows, members: np.ndarray, slice_: np.ndarray) -> ShardJob:
+        settings, views = self.settings, self.views
+        process = {"tfpdu": __version__, **fingerprint()}
+        training = Training(settings, views, self.classes, self.input_shape, self.seed, self._initial, process)
+        return ShardJob(training, s, tuple(keys), rows, members, slice_[members], self.directory / str(s))
 
     def _evaluator(self) -> Evaluator:
         settings = self.settings
