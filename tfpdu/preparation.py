@@ -37,6 +37,7 @@ from tfpdu.ensemble.resnet import InitialWeights
 from tfpdu.settings import Settings
 from tfpdu.steps import Step
 from tfpdu.unlearning import ShardedLearner
+from tfpdu.unlearning.plan import leaving_steps
 
 ROWS = "pools.json"  # of the run directory: every row that the run may use, by id
 POOL_SEED = 0  # seeds vary draws and training, never the pools
@@ -128,10 +129,7 @@ def gather(settings: Settings, problems: str | Path = "", home: str | Path = "")
     drawn = draw(pools.private, settings.draw, settings.seed)
     ensemble, seed = settings.ensemble, settings.seed
     shard, slices = assign_shards(drawn, ensemble.shards, ensemble.dealt_slices, seed)
-    rank = np.argsort(hashed_order(drawn.ids, seed, "forget"))
-    steps = np.arange(1, settings.loop.iterations + 1)
-    ends = np.round(len(drawn) * steps / settings.loop.iterations)  # rows forgotten up to each step
-    leaves = np.searchsorted(ends, rank, side="right").astype(np.int32) + 1
+    leaves = leaving_steps(drawn.ids, settings.loop.iterations, seed)
     return Material(pools, drawn, _stated_prior(settings, drawn, pools), shard, slices, leaves)
 
 
