@@ -250,6 +250,9 @@ def test_a_forecast_names_shards_cost_and_gaps_and_changes_nothing(run):
     assert "knows 2 of them, in shard" in text
     assert "not complete: generator" in text
     assert contents(workdir) == before
+    delete(config, workdir, ids)
+    (event,) = RunDirectory(workdir, config).events("deletion")
+    assert f"about {event['cost']:.0%} of a full training" in text
 
 
 def test_the_command_deletes_and_prints_the_receipt(run):

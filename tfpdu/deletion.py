@@ -24,7 +24,7 @@ from tfpdu.purge import purge
 from tfpdu.receipts import write_receipt
 from tfpdu.settings import Settings
 from tfpdu.state import State, open_ledger
-from tfpdu.steps import Step
+from tfpdu.steps import Step, last_step
 from tfpdu.synthesis import Exhausted
 from tfpdu.unlearning import Ledger, Tombstones, near_duplicates
 from tfpdu.unlearning.history import Round
@@ -142,7 +142,9 @@ class _DeletionRound:
 
     def _note_before(self, before: State, affected: Records) -> None:
         """What the model gives away of the rows as long as it knows them, if it is still there."""
-        table = before.tables.now(self._previous())
+        previous = last_step(self._run, before_round=self._round.number)
+        assert previous is not None  # something is learned, or there would be nothing to unlearn
+        table = before.tables.now(previous)
         place = np.isin(table.records.ids, affected.ids)
         homes = np.unique(np.stack([table.shard[place], table.slice[place]], 1), axis=0, return_counts=True)
         known: dict[str, Any] = {
@@ -153,11 +155,6 @@ class _DeletionRound:
             known |= self._measure(learned.ensemble, before, affected)
             known["artefacts"] = before.learner.artefacts()
         self._run.record({"event": "deletion_before", **self._step.key, **known})
-
-    def _previous(self) -> Step:
-        """The step whose model is there: the last iteration, or a round after it."""
-        rounds = [e["round"] for e in self._run.events("deletion") if e["after_iteration"] == self._last]
-        return Step(self._last, max((n for n in rounds if n < self._round.number), default=0))
 
     def _drop_unfinished(self) -> None:
         """Removes what a killed iteration made on the way to a table that held the rows."""

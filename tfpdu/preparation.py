@@ -38,6 +38,7 @@ from tfpdu.settings import Settings
 from tfpdu.steps import Step
 from tfpdu.unlearning import ShardedLearner
 from tfpdu.unlearning.condition import rows_where
+from tfpdu.unlearning.plan import leaving_steps
 
 ROWS = "pools.json"  # of the run directory: every row that the run may use, by id
 POOL_SEED = 0  # seeds vary draws and training, never the pools
@@ -130,10 +131,7 @@ def gather(settings: Settings, problems: str | Path = "", home: str | Path = "")
     ensemble, seed = settings.ensemble, settings.seed
     likely = rows_where(drawn, settings.deletion.likely, "config.deletion.likely") if settings.deletion.likely else None
     shard, slices = assign_shards(drawn, ensemble.shards, ensemble.dealt_slices, seed, likely)
-    rank = np.argsort(hashed_order(drawn.ids, seed, "forget"))
-    steps = np.arange(1, settings.loop.iterations + 1)
-    ends = np.round(len(drawn) * steps / settings.loop.iterations)  # rows forgotten up to each step
-    leaves = np.searchsorted(ends, rank, side="right").astype(np.int32) + 1
+    leaves = leaving_steps(drawn.ids, settings.loop.iterations, seed)
     return Material(pools, drawn, _stated_prior(settings, drawn, pools), shard, slices, leaves)
 
 

@@ -9,9 +9,11 @@ from tfpdu.preparation import ROWS, Material, prepare_data
 from tfpdu.receipts import incomplete
 from tfpdu.settings import Settings
 from tfpdu.state import open_ledger
-from tfpdu.steps import Step
+from tfpdu.steps import last_step
+from tfpdu.synthesis import Table
 from tfpdu.tables import Tables
 from tfpdu.unlearning import Ledger, Selector, select
+from tfpdu.unlearning.cost import retraining_cost
 from tfpdu.unlearning.history import Request
 
 
@@ -75,37 +77,34 @@ def forecast_deletion(settings: Settings, run: RunDirectory, selector: Selector)
     deleted = ledger.deleted(material.ids) if ledger else frozenset()
     pools = {name: len(set(pool) & set(ids)) for name, pool in material.pools.ids().items()}
     lines = [f"rows: {len(ids)}: " + ", ".join(f"{count} {name}" for name, count in pools.items() if count)]
-    iterations = run.events("iteration")
-    step = Step(iterations[-1]["iteration"] if iterations else -1)
-    placed = Tables(material, material.prior, settings, run, deleted).placed(step)
-    hit = np.isin(placed.records.ids, ids)
-    if not iterations or not hit.any():
-        lines.append("classifier: " + ("knows none of them, nothing to retrain" if iterations else "not learned yet"))
+    step = last_step(run)
+    hit = np.zeros(0, bool)
+    if step is None:
+        lines.append("classifier: not learned yet")
     else:
-        lines += _cost_lines(settings, iterations, placed.shard[hit], placed.slice[hit])
+        tables = Tables(material, material.prior, settings, run, deleted)
+        # A plain alternative to diffusion makes its rows anew out of the originals: these stand for all.
+        table = tables.now(step) if settings.augment.method == "diffusion" else tables.placed(step)
+        hit = np.isin(table.records.ids, ids)
+        lines += _cost_lines(settings, run.events("iteration"), table, hit)
     lines += [f"not complete: {line}" for line in incomplete(run, material, settings, ids)]
     versions = sorted(path.name for path in run.file("export").glob("*")) if hit.any() else []
     lines.append(f"exported versions that know them: {', '.join(versions) or 'none'}")
     return "\n".join(lines)
 
 
-def _cost_lines(
-    settings: Settings, iterations: list[dict[str, float]], shard: np.ndarray, slice_: np.ndarray
-) -> list[str]:
-    ensemble, last = settings.ensemble, iterations[-1]
-    rows = (last["n_original"] + last["n_synthetic"]) / ensemble.shards
-    ends = [0, *ensemble.slice_epochs()]
-    work = 0.0
-    for s in np.unique(shard):
-        first = int(slice_[shard == s].min())
-        shares = [(r + 1) / ensemble.slices for r in range(ensemble.slices)]
-        if ensemble.slice_order == "forget":
-            shares = [1.0, 1.0]
-        work += sum(rows * shares[r] * (ends[r + 1] - ends[r]) for r in range(first, ensemble.slices))
-    cost = work / (rows * ensemble.shards * ensemble.epochs)
-    seconds = iterations[0]["train_seconds"] / iterations[0]["row_epochs"] * work
+def _cost_lines(settings: Settings, iterations: list[dict[str, float]], table: Table, hit: np.ndarray) -> list[str]:
+    """Exact, if each row that comes lies where the one that it stands in for lay (bool[n] `hit`)."""
+    if not hit.any():
+        return ["classifier: knows none of them, nothing to retrain"]
+    ensemble, first, last = settings.ensemble, iterations[0], iterations[-1]
+    shard, slice_ = table.shard[hit], table.slice[hit]
+    after = np.where(hit & (ensemble.slice_order == "forget"), 1, table.slice)  # what a round makes is in no base
+    share = retraining_cost(ensemble, table.shard, after, shard, slice_) / (len(hit) * ensemble.epochs)
+    work = share * (last["n_original"] + last["n_synthetic"]) * ensemble.epochs
+    seconds = first["train_seconds"] / first["row_epochs"] * work
     named = ", ".join(f"{s + 1} (from slice {slice_[shard == s].min() + 1})" for s in np.unique(shard))
     return [
-        f"classifier: knows {len(shard)} of them, in shard {named}",
-        f"retraining: about {cost:.0%} of a full training in rows x epochs, {seconds / 60:.1f} min",
+        f"classifier: knows {hit.sum()} of them, in shard {named}",
+        f"retraining: about {share:.0%} of a full training in rows x epochs, {seconds / 60:.1f} min",
     ]

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+from tfpdu.common.run_directory import RunDirectory
+
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Step:
@@ -39,3 +41,18 @@ class Step:
 
 
 FIRST = Step(0)
+
+
+def last_step(run: RunDirectory, before_round: float = float("inf")) -> Step | None:
+    """The step whose table is learned: the last iteration that is done, or a deletion round after it; None at first.
+
+    Args:
+      run: the directory of the run.
+      before_round: only rounds with a lower number.
+    """
+    done = run.events("iteration")
+    if not done:
+        return None
+    last = done[-1]["iteration"]
+    rounds = [event["round"] for event in run.events("deletion") if event["after_iteration"] == last]
+    return Step(last, max((number for number in rounds if number < before_round), default=0))

@@ -18,7 +18,7 @@ from tfpdu.preparation import Material, prepare_data
 from tfpdu.purge import cards
 from tfpdu.settings import Settings
 from tfpdu.state import learner_of, open_ledger
-from tfpdu.steps import Step
+from tfpdu.steps import Step, last_step
 from tfpdu.synthesis import Samples, Table
 from tfpdu.tables import Tables
 from tfpdu.unlearning import Ledger, ShardedLearner, Tombstones
@@ -123,12 +123,8 @@ class _Verification:
 
     def _current(self, material: Material, deleted: frozenset[str]) -> Table | None:
         """The table of the last step that is done."""
-        done = self._run.events("iteration")
-        if not done:
-            return None
-        last = done[-1]["iteration"]
-        rounds = [e["round"] for e in self._run.events("deletion") if e["after_iteration"] == last]
-        return self._tables(material, deleted).now(Step(last, max(rounds, default=0)))
+        last = last_step(self._run)
+        return None if last is None else self._tables(material, deleted).now(last)
 
     def _tables(self, material: Material, deleted: frozenset[str]) -> Tables:
         return Tables(material, material.prior, self._settings, self._run, deleted)

@@ -14,6 +14,7 @@ from tfpdu.unlearning.capacity import (
     theorem_guard,
 )
 from tfpdu.unlearning.certified import Certificate, CertifiedHead, fit_head, load_head
+from tfpdu.unlearning.cost import batch_cost, retraining_cost, sequential_cost, sisa_stages, slicing_cost
 from tfpdu.unlearning.head import HeadRelease, HeadSettings
 from tfpdu.unlearning.ledger import Ledger
 from tfpdu.unlearning.noise import gaussian_delta, gaussian_epsilon, gaussian_sigma, newton_noise
@@ -35,6 +36,7 @@ __all__ = [
     "Selector",
     "ShardedLearner",
     "Tombstones",
+    "batch_cost",
     "capacity_table",
     "deletion_capacity",
     "excess_risk_bound",
@@ -49,7 +51,11 @@ __all__ = [
     "newton_noise",
     "newton_rate",
     "private_rate",
+    "retraining_cost",
     "select",
+    "sequential_cost",
+    "sisa_stages",
+    "slicing_cost",
     "theorem_guard",
 ]
 

@@ -11,13 +11,22 @@ shortest path from step 0 to the end, whose edges (b, h) cost the epochs of one 
 """
 
 import dataclasses
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 
+from tfpdu.common.seeds import hashed_order
 from tfpdu.common.validation import in_range, positive
 
 NEVER = np.iinfo(np.int32).max  # the step at which a row leaves that nobody plans to forget
+
+
+def leaving_steps(ids: Sequence[str], steps: int, seed: int) -> np.ndarray:
+    """The step that forgets each original, 1..T: an even schedule, in an order by hash. Returns int32[n]."""
+    rank = np.argsort(hashed_order(ids, seed, "forget"))
+    ends = np.round(len(ids) * np.arange(1, steps + 1) / steps)  # rows forgotten up to each step
+    return np.searchsorted(ends, rank, side="right").astype(np.int32) + 1
 
 
 @dataclasses.dataclass(frozen=True)

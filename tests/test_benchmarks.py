@@ -1,0 +1,128 @@
+"""The benchmarks of unlearning: counted costs beside theory, steps compared over the same tables, and their summary."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import forgetting, unlearning
+from tests.loop_config import tiny_config
+from tfpdu.common import UserError, files
+from tfpdu.data import load
+from tfpdu.unlearning import ShardedLearner
+
+CONFIG = {"ensemble__epochs": 3, "ensemble__width": 4, "ensemble__base_share": 0.6}
+CONFIG |= {"augment__method": "oversample", "draw__rows": 60, "loop__iterations": 4}
+
+
+@pytest.mark.parametrize("case", unlearning.CASES, ids=lambda case: f"{case.name}, {case.drawn}")
+def test_counted_costs_are_within_a_tenth_of_theory(case):
+    records = load("digits")
+    for share in unlearning.SHARES:
+        line, typical = unlearning.compare(case, records, share, draws=200)
+        assert typical.sum() == line["forgotten"] == max(1, round(share * 1797))
+        assert abs(line["deviation"]) < 0.1
+
+
+# ---- forgetting: steps compared over the same tables -------------------------------------------------
+
+
+def compared(directory: Path, methods=("full", "forget", "sisa"), steps=1, **changes):
+    config = tiny_config(**(CONFIG | changes))
+    forgetting.measure(config, directory, directory / "lines.jsonl", [3], methods, steps)
+    return files.read_json_lines(directory / "lines.jsonl")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("forgetting")
+    return directory, compared(directory)
+
+
+@pytest.fixture(scope="module")
+def seed(done):
+    return forgetting.Seed(forgetting.run_of(tiny_config(**CONFIG), done[0], 3))
+
+
+def without_time(lines):
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def test_every_method_learns_the_same_rows_in_the_same_shards(done, seed):
+    for t in (0, 1):
+        full, *others = tables = [seed.table(method, t) for method in ("full", "forget", "sisa")]
+        for other in others:
+            assert other.records.ids.tolist() == full.records.ids.tolist()
+            assert other.shard.tolist() == full.shard.tolist()
+        assert {line["rows"] for line in done[1] if line["step"] == t} == {len(full.records)}
+        if t == 0:  # at step 1 the base is about to be made anew, and holds everything
+            assert [sorted(set(table.slice.tolist())) for table in tables] == [[0], [0, 1], [0, 1, 2, 3]]
+
+
+def test_a_line_tells_what_learning_the_table_from_nothing_gives(done, seed, tmp_path):
+    line = next(line for line in done[1] if (line["method"], line["step"]) == ("full", 1))
+    table, test = seed.table("full", 1), seed.state.material.pools.test
+    settings = seed.settings_of("full")
+    fresh = ShardedLearner(
+        tmp_path, settings.ensemble, settings.views, classes=10, input_shape=(8, 8, 1), seed=settings.seed
+    )
+    learned = fresh.learn(table.records, table.shard, table.slice)
+    assert line["test_accuracy"] == np.mean(learned.ensemble.probabilities(test.images).argmax(1) == test.labels)
+    assert (line["cost"], line["row_epochs"]) == (1.0, 3 * len(table.records))
+
+
+def test_a_killed_comparison_goes_on_and_measures_nothing_twice(done, tmp_path, monkeypatch):
+    directory, lines = done
+    shutil.copytree(directory, tmp_path / "again")
+    output = tmp_path / "again" / "lines.jsonl"
+    whole = output.read_text().splitlines(keepends=True)
+    output.write_text("".join(whole[:-1]) + whole[-1][:10])  # killed while it wrote
+    assert without_time(compared(tmp_path / "again")) == without_time(lines)
+    monkeypatch.setattr(forgetting.Seed, "learn", None)
+    assert without_time(compared(tmp_path / "again")) == without_time(lines)
+
+
+def test_lines_that_do_not_fit_are_refused(done, tmp_path):
+    lines = done[1]
+    files.append_json_line(tmp_path / "lines.jsonl", lines[0])
+    with pytest.raises(UserError, match=r"the weights of step 0 are gone"):
+        compared(tmp_path)
+    with pytest.raises(UserError, match="another configuration"):
+        compared(tmp_path, loop__iterations=3)
+    files.append_json_line(tmp_path / "lines.jsonl", {**lines[0], "step": 2})
+    with pytest.raises(UserError, match="steps of seed 3, full are missing"):
+        compared(tmp_path)
+
+
+def line_of(method, seed, step, accuracy, cost):
+    measured = {"test_accuracy": accuracy, "cost": cost, "row_epochs": round(100 * cost), "seconds": 60.0}
+    return {"method": method, "seed": seed, "step": step, **measured}
+
+
+def test_the_summary_by_hand():
+    full = [line_of("full", s, t, 0.5, 1.0) for s in (0, 1) for t in (0, 1, 2)]
+    other = [
+        line_of("forget", 0, 0, 0.1, 1.5),  # learning, no forgetting step
+        line_of("forget", 0, 1, 0.49, 0.25),
+        line_of("forget", 0, 2, 0.47, 0.75),
+        line_of("forget", 1, 1, 0.51, 0.25),
+        line_of("forget", 1, 2, 0.49, 1.25),
+    ]
+    reference, found = forgetting.summary([*full, *other])
+    assert (reference["difference"], reference["mean_cost"], reference["steps"]) == (0, 1, 4)
+    assert found["accuracy"] == pytest.approx(0.49)
+    assert found["by_seed"] == pytest.approx({0: -0.02, 1: 0.0})
+    assert found["by_step"] == pytest.approx({1: 0.0, 2: -0.02})
+    assert found["difference"] == pytest.approx(-0.01)
+    assert found["interval"] == pytest.approx(12.7062 * 0.01, rel=1e-4)  # t(0.975, 1) x sd / sqrt(2)
+    assert found["worst"] == pytest.approx(-0.03)
+    assert (found["first_cost"], found["mean_cost"], found["row_epochs"]) == (0.25, 0.625, 250)
+    text = forgetting.table_of([found])[-1]
+    assert "| -1.00 ± 12.71 | -2.00, +0.00 | -2.00 (2) | -3.00 | 0.250 | 0.625 | 250 | 4.0 |" in text
+
+
+def test_without_full_retraining_there_is_no_difference():
+    (found,) = forgetting.summary([line_of("sisa", 0, 1, 0.4, 1.0)])
+    assert "difference" not in found
+    assert "| 40.00 |  |  |  |  | 1.000 |" in forgetting.table_of([found])[-1]
