@@ -36,7 +36,7 @@ def _main(argv: Sequence[str]) -> None:
     run = RunDirectory.existing(_WORKDIR.value)
     settings = Settings.from_config(run.config)
     asked = bool(_IDS.value or _IDS_FILE.value or _SUBJECT.value or _WHERE.value)
-    if not asked and (_REQUEST_ID.value or _DRY_RUN.value or not run.file("ledger.jsonl").exists()):
+    if not asked and (_REQUEST_ID.value or _DRY_RUN.value or Ledger.found(run.path) is None):
         raise UserError("--ids, --ids_file, --subject, --where: expected one of them; nothing is pending")
     if asked:
         from tfpdu.requests import acknowledge, forecast_deletion
