@@ -141,8 +141,8 @@ class _Loop:
             "audit_seconds": audit_seconds,
         }
         TensorBoardWriter(run.file("tensorboard")).write_iteration(event, self._audit_rows(t), self._grid())
-        run.record(event)
-        write_table1(run.path, run.events("iteration"))
+        write_table1(run.path, [*run.events("iteration"), event])
+        run.record(event)  # last, for it says that the iteration is done
         say(
             f"iteration {t}: {event['n_original']} originals left, test accuracy {event['test_accuracy']:.3f},"
             f" {learned.seconds:.0f} s of training, {audit_seconds:.0f} s of audit"
