@@ -22,12 +22,15 @@ from tfpdu.ensemble import Ensemble
 from tfpdu.preparation import Material, prepare_data
 from tfpdu.purge import purge
 from tfpdu.receipts import write_receipt
+from tfpdu.reporting import write_report
 from tfpdu.settings import Settings
 from tfpdu.state import State, open_ledger
 from tfpdu.steps import Step
 from tfpdu.synthesis import Exhausted
 from tfpdu.unlearning import Ledger, Tombstones, near_duplicates
 from tfpdu.unlearning.history import Round
+
+PURGED = "purged"  # line of the ledger: of a round's rows nothing is left but their ids, which the ledger erases next
 
 
 def carry_out(settings: Settings, run: RunDirectory) -> list[int]:
@@ -59,9 +62,15 @@ def carry_out(settings: Settings, run: RunDirectory) -> list[int]:
 
 
 def _erase(settings: Settings, run: RunDirectory, ledger: Ledger, round_: Round) -> None:
-    if settings.deletion.mode == "service":
+    """In service mode, every trace of a finished round's rows, and last the ids in the clear that say what to erase."""
+    if settings.deletion.mode != "service":
+        return
+    if not any(entry.payload["round"] == round_.number for entry in ledger.entries(PURGED)):
         purge(run, ledger.covered(round_), settings)
-        ledger.erase(round_)
+        if run.file("report.html").exists():  # it shows pictures
+            write_report(run.path, show_originals=settings.show_originals)
+        ledger.note(PURGED, {"round": round_.number})
+    ledger.erase(round_)
 
 
 class _DeletionRound:

@@ -55,7 +55,7 @@ def _main(argv: Sequence[str]) -> None:
         with run.lock():
             configure(settings.ensemble.threads)
             rounds = carry_out(settings, run)
-            if rounds and run.file("report.html").exists():
+            if run.file("report.html").exists():  # without a round too: a process may have been killed before this
                 write_report(run.path, show_originals=settings.show_originals)
     except Busy as busy:
         if not Ledger(run.path).pending():
