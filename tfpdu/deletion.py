@@ -94,7 +94,9 @@ class _DeletionRound:
         after = self._state(ledger.deleted(self._material.ids, also=round_))
         affected = before.tables.originals(Step(self._last)).records
         affected = affected.take(np.isin(affected.ids, self._ids))
-        if len(affected) and self._last >= 0:
+        if self._last < 0:
+            self._drop_unfinished()
+        elif len(affected):
             self._unlearn(before, after, affected)
         receipt = write_receipt(self._run, ledger, round_, self._material, self._settings, self._ids)
         ledger.finish_round(round_, {"receipt": receipt.name, "sha256": files.file_hash(receipt)})
@@ -170,13 +172,18 @@ class _DeletionRound:
 
     def _drop_unfinished(self) -> None:
         """Removes what a killed iteration made on the way to a table that held the rows."""
+        for name in ("baseline", "gate"):
+            shutil.rmtree(self._run.file(name), ignore_errors=True)
+        if self._settings.generator.lineage != "strict" and self._run.event("generator") is None:
+            shutil.rmtree(self._run.file("generator"), ignore_errors=True)  # no sample of it is in use yet
         for path in self._run.file("samples").glob("[0-9]*.npz"):
             if Step.named(path.stem) > self._step:
                 path.unlink()
                 shutil.rmtree(self._run.file("generator", path.stem), ignore_errors=True)
         shutil.rmtree(self._run.file("generator", Step(self._last + 1).name), ignore_errors=True)
-        for name in ("audit.json", "fairness.json"):
-            self._run.replace_rows(name, [], iteration=self._last + 1)
+        for name, key in (("audit.json", {}), ("fairness.json", {"stage": "after"}), ("fairness.json", {"stage": "iteration"})):
+            if self._run.file(name).exists():
+                self._run.replace_rows(name, [], iteration=self._last + 1, **key)
         self._run.drop_after(self._last)
 
     # ---- measuring -----------------------------------------------------------------------------

@@ -83,14 +83,16 @@ class _Loop:
                 say(f"iteration {t}: {end}; done")
                 break
             self._iterate(t, table)
-        shutil.rmtree(run.file("baseline"), ignore_errors=True)
         return write_report(run.path, show_originals=settings.show_originals)
 
     def _baseline(self) -> None:
         """The same ensemble on S as it is: accuracy by class and group before Algorithm 1."""
+        if self.run_directory.event("baseline") is None:
+            self._measure_baseline()
+        shutil.rmtree(self.run_directory.file("baseline"), ignore_errors=True)  # it saw rows that will be forgotten
+
+    def _measure_baseline(self) -> None:
         run, material = self.run_directory, self.state.material
-        if run.event("baseline") is not None:
-            return
         say(f"baseline: learning {len(material.drawn)} rows as they are")
         left = self.state.tables.originals(Step(0))
         learner = learner_of(material, self.settings, run, "baseline")
@@ -106,7 +108,6 @@ class _Loop:
                 "train_seconds": learned.seconds,
             }
         )
-        shutil.rmtree(run.file("baseline"), ignore_errors=True)  # it saw rows that will be forgotten
 
     # ---- one iteration -----------------------------------------------------------------------
 
