@@ -181,9 +181,10 @@ class _DeletionRound:
                 path.unlink()
                 shutil.rmtree(self._run.file("generator", path.stem), ignore_errors=True)
         shutil.rmtree(self._run.file("generator", Step(self._last + 1).name), ignore_errors=True)
-        for name, key in (("audit.json", {}), ("fairness.json", {"stage": "after"}), ("fairness.json", {"stage": "iteration"})):
+        made = [("audit.json", {}), *(("fairness.json", {"stage": stage}) for stage in ("after", "iteration"))]
+        for name, of in made:
             if self._run.file(name).exists():
-                self._run.replace_rows(name, [], iteration=self._last + 1, **key)
+                self._run.replace_rows(name, [], iteration=self._last + 1, **of)
         self._run.drop_after(self._last)
 
     # ---- measuring -----------------------------------------------------------------------------
