@@ -22,12 +22,15 @@ from tfpdu.ensemble import Ensemble
 from tfpdu.preparation import Material, prepare_data
 from tfpdu.purge import purge
 from tfpdu.receipts import write_receipt
+from tfpdu.reporting import write_report
 from tfpdu.settings import Settings
 from tfpdu.state import State, open_ledger
 from tfpdu.steps import Step, last_step
 from tfpdu.synthesis import Exhausted
 from tfpdu.unlearning import Ledger, Tombstones, near_duplicates
 from tfpdu.unlearning.history import Round
+
+PURGED = "purged"  # line of the ledger: of a round's rows nothing is left but their ids, which the ledger erases next
 
 
 def carry_out(settings: Settings, run: RunDirectory) -> list[int]:
@@ -59,9 +62,15 @@ def carry_out(settings: Settings, run: RunDirectory) -> list[int]:
 
 
 def _erase(settings: Settings, run: RunDirectory, ledger: Ledger, round_: Round) -> None:
-    if settings.deletion.mode == "service":
+    """In service mode, every trace of a finished round's rows, and last the ids in the clear that say what to erase."""
+    if settings.deletion.mode != "service":
+        return
+    if not any(entry.payload["round"] == round_.number for entry in ledger.entries(PURGED)):
         purge(run, ledger.covered(round_), settings)
-        ledger.erase(round_)
+        if run.file("report.html").exists():  # it shows pictures
+            write_report(run.path, show_originals=settings.show_originals)
+        ledger.note(PURGED, {"round": round_.number})
+    ledger.erase(round_)
 
 
 class _DeletionRound:
@@ -85,7 +94,9 @@ class _DeletionRound:
         after = self._state(ledger.deleted(self._material.ids, also=round_))
         affected = before.tables.originals(Step(self._last)).records
         affected = affected.take(np.isin(affected.ids, self._ids))
-        if len(affected) and self._last >= 0:
+        if self._last < 0:
+            self._drop_unfinished()
+        elif len(affected):
             self._unlearn(before, after, affected)
         receipt = write_receipt(self._run, ledger, round_, self._material, self._settings, self._ids)
         ledger.finish_round(round_, {"receipt": receipt.name, "sha256": files.file_hash(receipt)})
@@ -158,13 +169,19 @@ class _DeletionRound:
 
     def _drop_unfinished(self) -> None:
         """Removes what a killed iteration made on the way to a table that held the rows."""
+        for name in ("baseline", "gate"):
+            shutil.rmtree(self._run.file(name), ignore_errors=True)
+        if self._settings.generator.lineage != "strict" and self._run.event("generator") is None:
+            shutil.rmtree(self._run.file("generator"), ignore_errors=True)  # no sample of it is in use yet
         for path in self._run.file("samples").glob("[0-9]*.npz"):
             if Step.named(path.stem) > self._step:
                 path.unlink()
                 shutil.rmtree(self._run.file("generator", path.stem), ignore_errors=True)
         shutil.rmtree(self._run.file("generator", Step(self._last + 1).name), ignore_errors=True)
-        for name in ("audit.json", "fairness.json"):
-            self._run.replace_rows(name, [], iteration=self._last + 1)
+        made = [("audit.json", {}), *(("fairness.json", {"stage": stage}) for stage in ("after", "iteration"))]
+        for name, of in made:
+            if self._run.file(name).exists():
+                self._run.replace_rows(name, [], iteration=self._last + 1, **of)
         self._run.drop_after(self._last)
 
     # ---- measuring -----------------------------------------------------------------------------

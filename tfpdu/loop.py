@@ -84,14 +84,16 @@ class _Loop:
                 say(f"iteration {t}: {end}; done")
                 break
             self._iterate(t, table)
-        shutil.rmtree(run.file("baseline"), ignore_errors=True)
         return write_report(run.path, show_originals=settings.show_originals)
 
     def _baseline(self) -> None:
         """The same ensemble on S as it is: accuracy by class and group before Algorithm 1."""
+        if self.run_directory.event("baseline") is None:
+            self._measure_baseline()
+        shutil.rmtree(self.run_directory.file("baseline"), ignore_errors=True)  # it saw rows that will be forgotten
+
+    def _measure_baseline(self) -> None:
         run, material = self.run_directory, self.state.material
-        if run.event("baseline") is not None:
-            return
         say(f"baseline: learning {len(material.drawn)} rows as they are")
         left = self.state.tables.originals(Step(0))
         learner = learner_of(material, self.settings, run, "baseline")
@@ -107,7 +109,6 @@ class _Loop:
                 "train_seconds": learned.seconds,
             }
         )
-        shutil.rmtree(run.file("baseline"), ignore_errors=True)  # it saw rows that will be forgotten
 
     # ---- one iteration -----------------------------------------------------------------------
 
@@ -142,8 +143,8 @@ class _Loop:
             "audit_seconds": audit_seconds,
         }
         TensorBoardWriter(run.file("tensorboard")).write_iteration(event, self._audit_rows(t), self._grid())
-        run.record(event)
-        write_table1(run.path, run.events("iteration"))
+        write_table1(run.path, [*run.events("iteration"), event])
+        run.record(event)  # last, for it says that the iteration is done
         say(
             f"iteration {t}: {event['n_original']} originals left, test accuracy {event['test_accuracy']:.3f},"
             f" {learned.seconds:.0f} s of training, {audit_seconds:.0f} s of audit"

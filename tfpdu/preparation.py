@@ -97,7 +97,7 @@ def prepare_data(settings: Settings, run: RunDirectory) -> Material:
 
 def _recorded(settings: Settings, run: RunDirectory) -> Material:
     """The rows as they were recorded; rows that the data set has gained since are in no pool."""
-    written, records = files.read_json(run.file(ROWS)), _load(settings, run.file("problems.csv"), run.file("cache"))
+    written, records = files.read_json(run.file(ROWS)), load_data(settings, run)
     changed = f"--workdir={run.path}: the data set changed since this run was made ({{}}); start another run"
     try:
         pools = Pools.from_ids(records, written["pools"])
@@ -133,6 +133,11 @@ def gather(settings: Settings, problems: str | Path = "", home: str | Path = "")
     shard, slices = assign_shards(drawn, ensemble.shards, ensemble.dealt_slices, seed, likely)
     leaves = leaving_steps(drawn.ids, settings.loop.iterations, seed)
     return Material(pools, drawn, _stated_prior(settings, drawn, pools), shard, slices, leaves)
+
+
+def load_data(settings: Settings, run: RunDirectory) -> Records:
+    """All rows of the data set as it is now, those in no pool and those that were deleted among them."""
+    return _load(settings, run.file("problems.csv"), run.file("cache"))
 
 
 def _load(settings: Settings, problems: str | Path, home: str | Path) -> Records:

@@ -14,7 +14,7 @@ import numpy as np
 from tfpdu.common import files
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import ImageStore
-from tfpdu.preparation import ROWS, prepare_data, showcase
+from tfpdu.preparation import ROWS, load_data, prepare_data, showcase
 from tfpdu.settings import Settings
 
 PER_ROW = ("draw", "shard", "slice", "leaves", "content")  # columns of the record of rows, over S
@@ -29,7 +29,6 @@ def purge(run: RunDirectory, ids: Collection[str], settings: Settings) -> None:
       settings: of the run.
     """
     gone = set(ids)
-    _without_pixels(run, settings, gone)
     record = files.read_json(run.file(ROWS))
     if gone & set(record["pools"]["auxiliary"]):
         for name in ("judge", "steering"):  # the next step that needs them learns them without the rows
@@ -41,6 +40,7 @@ def purge(run: RunDirectory, ids: Collection[str], settings: Settings) -> None:
     pools = {name: [row_id for row_id in ids if row_id not in gone] for name, ids in record["pools"].items()}
     if pools != record["pools"] or not all(stay):
         files.write_json(run.file(ROWS), {**record, **columns, "pools": pools})
+    _without_pixels(run, settings, gone)  # after the record, which a row without its pixels would no longer fit
     _without_pictures(run, settings)
 
 
@@ -51,12 +51,10 @@ def cards(run: RunDirectory) -> list[Path]:
 
 def _without_pixels(run: RunDirectory, settings: Settings, gone: set[str]) -> None:
     """The pixels in the run's own store of pictures; a shared one holds a data set as it is published."""
-    material = prepare_data(settings, run)
-    for name in material.pools.ids():
-        pool = getattr(material.pools, name)
-        rows = np.flatnonzero(np.isin(pool.ids, sorted(gone)))
-        if len(rows) and isinstance(pool.images, ImageStore) and pool.images.lies_in(run.path):
-            pool.images.erase(rows, run.path)
+    records = load_data(settings, run)
+    rows = np.flatnonzero(np.isin(records.ids, sorted(gone)))
+    if len(rows) and isinstance(records.images, ImageStore) and records.images.lies_in(run.path):
+        records.images.erase(rows, run.path)
 
 
 def _without_ids(path: Path, gone: set[str]) -> None:

@@ -66,7 +66,7 @@ def learner_of(material: Material, settings: Settings, run: RunDirectory, folder
 
 def open_ledger(run: RunDirectory) -> Ledger | None:
     """The deletion ledger, or None where nothing was ever asked for."""
-    return Ledger(run.path) if run.file("ledger.jsonl").exists() else None
+    return Ledger.found(run.path)
 
 
 def _without(pools: Pools, deleted: frozenset[str]) -> Pools:

@@ -39,6 +39,12 @@ def test_a_directory_with_other_files_is_refused_untouched(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_run_that_was_killed_while_it_wrote_its_first_file_begins_again(tmp_path):
+    (tmp_path / ".tmp-abc.json").write_text('{"seed"')
+    with RunDirectory(tmp_path, {"seed": 0}).lock():
+        assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "config.json"]
+
+
 def test_a_file_in_place_of_the_directory_is_refused(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(UserError, match="is a file"):

@@ -287,6 +287,8 @@ def test_a_ledger_that_is_gone_while_its_head_is_there_is_not_made_anew(tmp_path
     (tmp_path / "ledger.jsonl").unlink()
     with pytest.raises(UserError, match=r"ledger\.jsonl: is missing, and had 2 acknowledged lines"):
         Ledger.create(tmp_path)
+    with pytest.raises(UserError, match="is missing"):
+        Ledger.found(tmp_path)
     assert not (tmp_path / "ledger.jsonl").exists()
     (tmp_path / "ledger.head").write_text("nonsense")
     with pytest.raises(UserError, match=r"ledger\.head: expected a line number and a checksum"):
@@ -415,8 +417,12 @@ def test_killed_at_any_system_call_a_step_is_done_by_asking_again(tmp_path, step
             before_step(rough, step)
             with pytest.raises(Killed), killed_at(call, share):
                 STEPS[step](rough)
+            found = Ledger.found(rough)
             if step != "create":
-                assert "one" in Ledger(rough).history().requests
+                assert found is not None
+                assert "one" in found.history().requests
+            elif found is not None:
+                assert not found.pending()
             STEPS[step](rough)
             assert contents(rough) == contents(calm)
 

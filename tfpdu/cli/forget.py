@@ -36,7 +36,7 @@ def _main(argv: Sequence[str]) -> None:
     run = RunDirectory.existing(_WORKDIR.value)
     settings = Settings.from_config(run.config)
     asked = bool(_IDS.value or _IDS_FILE.value or _SUBJECT.value or _WHERE.value)
-    if not asked and (_REQUEST_ID.value or _DRY_RUN.value or not run.file("ledger.jsonl").exists()):
+    if not asked and (_REQUEST_ID.value or _DRY_RUN.value or Ledger.found(run.path) is None):
         raise UserError("--ids, --ids_file, --subject, --where: expected one of them; nothing is pending")
     if asked:
         from tfpdu.requests import acknowledge, forecast_deletion
@@ -55,7 +55,7 @@ def _main(argv: Sequence[str]) -> None:
         with run.lock():
             configure(settings.ensemble.threads)
             rounds = carry_out(settings, run)
-            if rounds and run.file("report.html").exists():
+            if run.file("report.html").exists():  # without a round too: a process may have been killed before this
                 write_report(run.path, show_originals=settings.show_originals)
     except Busy as busy:
         if not Ledger(run.path).pending():

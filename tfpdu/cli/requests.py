@@ -22,11 +22,12 @@ def _main(argv: Sequence[str]) -> None:
     from tfpdu.unlearning import Ledger
 
     run = RunDirectory.existing(_WORKDIR.value)
-    if not run.file("ledger.jsonl").exists():
+    ledger = Ledger.found(run.path)
+    if ledger is None:
         print("no requests")
         return
     now = datetime.datetime.now(datetime.UTC)
-    requests = Ledger(run.path).history().requests.values()
+    requests = ledger.history().requests.values()
     width = max([len("request"), *(len(r.request_id) for r in requests)])
     print(f"{'request':{width}}  {'rows':>6}  {'asked':10}  {'due':10}  {'state':8}  receipt")
     for r in requests:

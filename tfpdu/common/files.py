@@ -15,6 +15,7 @@ import numpy as np
 
 from tfpdu.common.errors import StopRequested, UserError
 
+TEMPORARY = ".tmp-"  # begins the name of a file that is being written
 HASH_BYTES = 2**24  # of an array that are hashed at a time
 
 
@@ -28,7 +29,7 @@ def replacing(path: str | os.PathLike[str], mode: int = 0o666) -> Iterator[Path]
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = "".join(path.suffixes)
-    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:

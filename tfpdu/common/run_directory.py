@@ -46,7 +46,7 @@ def held(directory: Path, flag: str) -> Iterator[None]:
         handle.truncate(0)
         handle.write(f"process {os.getpid()} ({Path(sys.argv[0]).name})")
         handle.flush()
-        for leftover in directory.rglob(".tmp-*"):
+        for leftover in directory.rglob(f"{files.TEMPORARY}*"):
             leftover.unlink()
         yield
 
@@ -68,7 +68,8 @@ class RunDirectory:
         self.path = made(path, "--workdir")
         self._refuse_other(config, free)
         if not self.file("config.json").exists():
-            if any(p for p in self.path.iterdir() if p.name != ".lock"):
+            # A process that was killed before there was a config.json may have left half of one.
+            if any(p for p in self.path.iterdir() if p.name != ".lock" and not p.name.startswith(files.TEMPORARY)):
                 raise UserError(f"--workdir={path}: holds other files and no config.json; name an empty directory")
             files.write_json(self.file("config.json"), config)
 

@@ -95,6 +95,17 @@ class Ledger:
             raise UserError(f"{chain.path}: made with requests due after {ledger.days} days, not {days}")
         return ledger
 
+    @classmethod
+    def found(cls, directory: str | os.PathLike[str]) -> "Ledger | None":
+        """The ledger of a run directory, or None where nothing was ever acknowledged.
+
+        A file without a whole line is no ledger: a process was killed while it made one.
+
+        Raises:
+          UserError: as above.
+        """
+        return cls(directory) if Chain(Path(directory) / "ledger.jsonl").entries() else None
+
     # ---- requests ----------------------------------------------------------------------------
 
     def request(self, selector: Selector, ids: Sequence[str], request_id: str | None = None) -> Request:

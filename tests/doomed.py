@@ -1,0 +1,187 @@
+"""A process that carries out commands of a run, each in a forked child that may be killed at a change on the disk.
+
+Importing TensorFlow takes longer than a whole tiny run, so it is done once. Each child is forked before TensorFlow's
+runtime starts and starts its own. The networks are stand-ins of a few layers: what is under test is how files and
+records survive a kill, not what is learned; every product module that writes one is the product's own.
+
+    python -m tests.doomed  < orders, one JSON object a line  > answers, one JSON object a line
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import traceback
+import types
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from tests.tripwire import Tripwire
+from tfpdu import loop
+from tfpdu.cli import forget
+from tfpdu.common import StopRequested
+from tfpdu.common.run_directory import RunDirectory
+from tfpdu.diffusion import network
+from tfpdu.diffusion.training import Training
+from tfpdu.ensemble import resnet
+from tfpdu.reporting.html import render
+from tfpdu.reporting.receipt import write_receipt_page
+from tfpdu.reporting.run_data import read_run
+from tfpdu.requests import acknowledge
+from tfpdu.settings import Settings
+from tfpdu.synthesis import Synthesis
+from tfpdu.unlearning import Selector, salt
+from tfpdu.verification import verify
+
+PATIENCE = 300  # seconds after which a child that hangs is given up
+
+
+def serve() -> None:
+    """Answers {"status", "seen", "output"} to each order; status is as `subprocess` has it, negative for a signal."""
+    for line in sys.stdin:
+        order = json.loads(line)
+        log = Path(order["log"])
+        child = os.fork()
+        if not child:
+            _live(order, log)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        seen = log.with_suffix(".seen")
+        answer = {"status": status, "output": log.read_text(), "seen": seen.read_text() if seen.exists() else ""}
+        print(json.dumps(answer), flush=True)
+
+
+def _live(order: dict[str, Any], log: Path) -> None:
+    status = 1
+    try:
+        signal.alarm(PATIENCE)
+        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        sys.stdout.reconfigure(line_buffering=True)
+        workdir = Path(order["workdir"])
+        workdir.mkdir(exist_ok=True)
+        at = tuple(order["at"]) if order["at"] else None
+        seen = log.with_suffix(".seen")
+        tripwire = Tripwire(workdir, at, seen)
+        tripwire.lay()
+        COMMANDS[order["command"]](order["config"], workdir, **order["options"])
+        seen.write_text(json.dumps(tripwire.seen))
+        _check(order["config"], workdir, order["command"] == "run")
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+# ---- the commands --------------------------------------------------------------------------------
+
+
+def begin(config: dict[str, Any], workdir: Path) -> None:
+    """A run that is stopped before iteration 1."""
+
+    def stopping(settings: Settings, run: RunDirectory) -> list[int]:
+        if run.event("iteration", 0) is not None and _called_by_the_loop():
+            raise StopRequested("SIGTERM")
+        return carry_out(settings, run)
+
+    carry_out = loop.carry_out
+    loop.carry_out = stopping
+    with contextlib.suppress(StopRequested):
+        loop.run_pdu(config, workdir)
+
+
+def go_on(config: dict[str, Any], workdir: Path, ids: list[str], request_id: str, told: bool = False) -> None:
+    """A run to its end, to which a request comes as soon as iteration 1 is done; who was not told asks again."""
+    settings, iterate = Settings.from_config(config), loop._Loop._iterate
+
+    def ask() -> None:
+        request = acknowledge(settings, RunDirectory(workdir, config), Selector(tuple(ids)), request_id)
+        print(f"acknowledged: request {request.request_id}")
+
+    def asking(self: Any, t: int, table: Any) -> None:
+        iterate(self, t, table)
+        if t == 1:
+            ask()
+
+    loop._Loop._iterate = asking
+    if not told and RunDirectory(workdir, config).event("iteration", 1) is not None:
+        ask()
+    loop.run_pdu(config, workdir)
+
+
+def ask_and_forget(config: dict[str, Any], workdir: Path, ids: list[str], request_id: str, told: bool = False) -> None:
+    """`tfpdu forget`; who was told that the request is acknowledged does not ask again."""
+    asked = [] if told else [f"--ids={','.join(ids)}", f"--request_id={request_id}"]
+    flags.FLAGS(["forget", f"--workdir={workdir}", *asked])
+    forget._main([])
+
+
+def asked_and_killed(config: dict[str, Any], workdir: Path, ids: list[str], moment: str, turn: int) -> None:
+    """A run that acknowledges a request in the middle of its work, and is killed there and then."""
+    home, name = MOMENTS[moment]
+    work, calls = getattr(home, name), []
+
+    def dying(self: Any, *arguments: Any) -> Any:
+        calls.append(name)
+        if len(calls) == turn:
+            acknowledge(Settings.from_config(config), RunDirectory(workdir, config), Selector(tuple(ids)), moment)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return work(self, *arguments)
+
+    setattr(home, name, dying)
+    loop.run_pdu(config, workdir)
+
+
+def run(config: dict[str, Any], workdir: Path) -> None:
+    """The run, to its end."""
+    loop.run_pdu(config, workdir)
+
+
+MOMENTS = {
+    "training the generator": (Training, "finish"),
+    "making samples": (Synthesis, "_make"),
+    "learning": (loop._Loop, "_iterate"),
+    "audit": (loop._Loop, "_audit"),
+}
+COMMANDS = {"begin": begin, "go on": go_on, "forget": ask_and_forget, "asked": asked_and_killed, "run": run}
+
+
+def _called_by_the_loop() -> bool:
+    return sys._getframe(2).f_code.co_name == "run"
+
+
+def _check(config: dict[str, Any], workdir: Path, replay: bool) -> None:
+    """The directory verifies, and its pages are those of the files beside them."""
+    settings = Settings.from_config(config)
+    found = verify(settings, RunDirectory(workdir, config), replay)
+    wrong = [finding.words for finding in found if not finding.holds]
+    if wrong:
+        raise AssertionError(f"does not verify: {wrong}")
+    page = workdir / "report.html"
+    if page.exists() and page.read_text() != render(read_run(workdir), None, settings.show_originals):
+        raise AssertionError("report.html is not that of the files beside it")
+    for path in workdir.glob("receipts/*.json"):
+        again = workdir.parent / "receipt.html"
+        write_receipt_page(again, json.loads(path.read_text()))
+        if again.read_text() != path.with_suffix(".html").read_text():
+            raise AssertionError(f"{path.with_suffix('.html').name} is not that of the file beside it")
+
+
+def stand_in() -> None:
+    """Small networks, and one secret for all ledgers, so that their lines can be compared."""
+    resnet._basic_block = lambda x, filters, stride, name: x
+    network._Builder._attention = lambda self, x, name: x
+    network._Builder._block = lambda self, x, width, name: (
+        x if x.shape[-1] == width else self._conv(width, f"{name}_project", size=1)(x)
+    )
+    salt.secrets = types.SimpleNamespace(token_bytes=lambda count: b"s" * count)
+
+
+if __name__ == "__main__":
+    stand_in()
+    serve()
