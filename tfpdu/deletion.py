@@ -175,8 +175,8 @@ class _DeletionRound:
             shutil.rmtree(self._run.file("generator"), ignore_errors=True)  # no sample of it is in use yet
         for path in self._run.file("samples").glob("[0-9]*.npz"):
             if Step.named(path.stem) > self._step:
-                path.unlink()
                 shutil.rmtree(self._run.file("generator", path.stem), ignore_errors=True)
+                path.unlink()
         shutil.rmtree(self._run.file("generator", Step(self._last + 1).name), ignore_errors=True)
         made = [("audit.json", {}), *(("fairness.json", {"stage": stage}) for stage in ("after", "iteration"))]
         for name, of in made:

@@ -205,9 +205,9 @@ class Synthesis:
 
     def _retire(self, steps: Iterable[Step]) -> None:
         """Removes generators and samples of these steps."""
-        for step in steps:
-            self._samples.path(step).unlink(missing_ok=True)
+        for step in steps:  # samples last: by them a killed process finds what is left to remove
             shutil.rmtree(self._run.file("generator", step.name), ignore_errors=True)
+            self._samples.path(step).unlink(missing_ok=True)
 
     # ---- samples -------------------------------------------------------------------------------
 
