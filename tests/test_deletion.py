@@ -167,6 +167,7 @@ def test_what_a_killed_iteration_made_with_the_rows_is_dropped(midway, tmp_path)
     assert len({e["n_original"] + e["n_synthetic"] for e in events}) == 1
 
 
+@pytest.mark.slow
 def test_under_strict_lineage_the_generator_and_its_samples_go_with_the_rows(tmp_path):
     workdir = tmp_path / "run"
     config = begun(workdir, 0, generator__lineage="strict", generator__min_rows=10)

@@ -273,12 +273,12 @@ def test_forget_ordered_steps_cost_what_the_plan_says(forget_ordered):
 def test_a_forget_ordered_run_ends_with_the_weights_of_one_that_never_saw_the_forgotten_rows(forget_ordered, tmp_path):
     config, workdir = forget_ordered
     loop = _Loop(Settings.from_config(config), RunDirectory(workdir, config))
-    table = loop.tables.after(Step(4), np.array([]))
+    table = loop.state.tables.after(Step(4), np.array([]))
     assert not table.records.is_original.any()
-    loop.learner = ShardedLearner(
+    learner = ShardedLearner(
         tmp_path, loop.settings.ensemble, loop.settings.views, classes=10, input_shape=(8, 8, 1), seed=0
     )
-    loop.learner.learn(table.records, table.shard, table.slice)
+    learner.learn(table.records, table.shard, table.slice)
     for shard in ("0", "1"):
         fresh, ours = ({p.name: h5_hash(p) for p in (d / "shards" / shard).glob("*.h5")} for d in (tmp_path, workdir))
         assert fresh == ours
