@@ -168,6 +168,18 @@ def test_what_a_killed_iteration_made_with_the_rows_is_dropped(midway, tmp_path)
 
 
 @pytest.mark.slow
+def test_what_judges_and_steers_learns_anew_when_an_auxiliary_row_goes(tmp_path):
+    workdir = tmp_path / "run"
+    config = begun(workdir, 0, generator__steer=("parity",), generator__steer_images=512)
+    state = State.open(Settings.from_config(config), RunDirectory(workdir, config))
+    ids = [state.material.pools.auxiliary.ids[0], *present(workdir, config, 0)[:2]]
+    delete(config, workdir, ids)
+    run_pdu(config, workdir)
+    assert files.read_json(workdir / "receipts" / "round-0001.json")["pools"] == {"private": 2, "auxiliary": 1}
+    assert_exact(workdir, config, Step(4), tmp_path / "fresh")
+
+
+@pytest.mark.slow
 def test_under_strict_lineage_the_generator_and_its_samples_go_with_the_rows(tmp_path):
     workdir = tmp_path / "run"
     config = begun(workdir, 0, generator__lineage="strict", generator__min_rows=10)

@@ -19,7 +19,7 @@ from tfpdu.common.interrupt import safe_point
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Records, concatenate
 from tfpdu.ensemble import Ensemble
-from tfpdu.preparation import Material, prepare_data
+from tfpdu.preparation import prepare_data
 from tfpdu.purge import purge
 from tfpdu.receipts import write_receipt
 from tfpdu.reporting import write_report
@@ -87,9 +87,12 @@ class _DeletionRound:
     def carry_out(self) -> None:
         ledger, round_ = self._ledger, self._round
         say(f"round {round_.number}: deleting {len(self._ids)} rows of {len(round_.requests)} requests")
-        held = _held(self._material)
+        held = self._material.held()
         Tombstones(ledger).bury(held.take(np.isin(held.ids, self._ids)), round_)
         self._tell_of_twins(held)
+        if set(self._ids) & set(self._material.pools.auxiliary.ids.tolist()):
+            for name in ("judge", "steering"):  # the next step that needs them learns them without the rows
+                shutil.rmtree(self._run.file(name), ignore_errors=True)
         before = self._state(ledger.deleted(self._material.ids))
         after = self._state(ledger.deleted(self._material.ids, also=round_))
         affected = before.tables.originals(Step(self._last)).records
@@ -211,12 +214,6 @@ class _DeletionRound:
             "groups": accuracy_by_group(test, pools.test, iteration=self._last, stage="iteration"),
             "audit": audit,
         }
-
-
-def _held(material: Material) -> Records:
-    """All rows of the run's pools."""
-    pools = material.pools
-    return concatenate([getattr(pools, name) for name in pools.ids()])
 
 
 def _mean_loss(ensemble: Ensemble, records: Records) -> float:

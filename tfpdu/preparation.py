@@ -72,6 +72,10 @@ class Material:
         """Of all rows of the pools; S is drawn from the private one."""
         return [row_id for ids in self.pools.ids().values() for row_id in ids]
 
+    def held(self) -> Records:
+        """All rows of the pools in one table."""
+        return concatenate([getattr(self.pools, name) for name in self.pools.ids()])
+
 
 def prepare_data(settings: Settings, run: RunDirectory) -> Material:
     """Loads the data, cuts the pools, draws S, and records all of it by id; a resumed run keeps to the record.

@@ -1,11 +1,10 @@
 """What service mode erases from a run directory once a deletion round is done: every trace of its rows.
 
 Weights, samples and generators that may not stay are gone by then, since the round learned anew without the rows. Here
-go the rows' ids in the record of rows and on the generator's card, the pictures in the report, and what the judge
-learned of them. The ledger erases its own clear ids. Copies of the data set elsewhere are not the run's to reach.
+go the rows' ids in the record of rows and on the generator's card, and the pictures in the report. The ledger erases
+its own clear ids. Copies of the data set elsewhere are not the run's to reach.
 """
 
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 
@@ -30,9 +29,6 @@ def purge(run: RunDirectory, ids: Collection[str], settings: Settings) -> None:
     """
     gone = set(ids)
     record = files.read_json(run.file(ROWS))
-    if gone & set(record["pools"]["auxiliary"]):
-        for name in ("judge", "steering"):  # the next step that needs them learns them without the rows
-            shutil.rmtree(run.file(name), ignore_errors=True)
     for card in cards(run):
         _without_ids(card, gone)
     stay = [row_id not in gone for row_id in record["draw"]]

@@ -4,8 +4,8 @@ import numpy as np
 
 from tfpdu.common import UserError, files
 from tfpdu.common.run_directory import RunDirectory
-from tfpdu.data import Records, concatenate
-from tfpdu.preparation import ROWS, Material, prepare_data
+from tfpdu.data import unlabelled
+from tfpdu.preparation import ROWS, prepare_data
 from tfpdu.receipts import incomplete
 from tfpdu.settings import Settings
 from tfpdu.state import open_ledger
@@ -45,29 +45,14 @@ def _ids(settings: Settings, run: RunDirectory, selector: Selector) -> tuple[str
     ledger = open_ledger(run)
     deleted = ledger.deleted if ledger else None
     by_id = bool(selector.ids)
-    held = _nameless(files.read_json(run.file(ROWS))["pools"]) if by_id else _held(prepare_data(settings, run))
+    held = unlabelled(_recorded_ids(run)) if by_id else prepare_data(settings, run).held()
     if deleted:
         held = held.without(sorted(deleted(held.ids.tolist())))
     return select(held, selector, deleted)
 
 
-def _held(material: Material) -> Records:
-    return concatenate([getattr(material.pools, name) for name in material.pools.ids()])
-
-
-def _nameless(pools: dict[str, list[str]]) -> Records:
-    """A table of which nothing but the ids is known."""
-    ids = [row_id for pool in pools.values() for row_id in pool]
-    n = len(ids)
-    return Records(
-        images=np.zeros((n, 1, 1, 1), np.uint8),
-        labels=np.zeros(n, np.int32),
-        attributes=np.zeros((n, 0), np.int8),
-        ids=np.array(ids, dtype=str),
-        origin=np.zeros(n, np.int8),
-        specs=(),
-        label_names=("",),
-    )
+def _recorded_ids(run: RunDirectory) -> list[str]:
+    return [row_id for pool in files.read_json(run.file(ROWS))["pools"].values() for row_id in pool]
 
 
 def forecast_deletion(settings: Settings, run: RunDirectory, selector: Selector) -> str:

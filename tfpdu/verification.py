@@ -13,7 +13,7 @@ import numpy as np
 
 from tfpdu.common import UserError, files
 from tfpdu.common.run_directory import RunDirectory
-from tfpdu.data import Records
+from tfpdu.data import unlabelled
 from tfpdu.preparation import Material, prepare_data
 from tfpdu.purge import cards
 from tfpdu.settings import Settings
@@ -100,7 +100,8 @@ class _Verification:
         for path in sorted(self._run.path.rglob("*.npz")):
             for array in files.read_npz(path).values():
                 if array.dtype == np.uint8 and array.ndim >= 4:
-                    rows = _nameless(array.reshape(-1, *array.shape[-3:]))
+                    pictures = array.reshape(-1, *array.shape[-3:])
+                    rows = unlabelled([f"picture {i}" for i in range(len(pictures))], pictures)
                     held += [path.name] if tombstones.refused(rows) else []
         return Finding("pictures", not held, f"deleted ones in {', '.join(held)}" if held else "none with a tombstone")
 
@@ -169,16 +170,3 @@ class _Verification:
         other = sorted(name for name in again if there.get(name) != again[name])
         words = f"{other[0]} differs from a training without the rows" if other else "bit-identical to training anew"
         return Finding("replay", not other, words)
-
-
-def _nameless(images: np.ndarray) -> Records:
-    n = len(images)
-    return Records(
-        images=images,
-        labels=np.zeros(n, np.int32),
-        attributes=np.zeros((n, 0), np.int8),
-        ids=np.array([f"picture {i}" for i in range(n)]),
-        origin=np.zeros(n, np.int8),
-        specs=(),
-        label_names=("",),
-    )

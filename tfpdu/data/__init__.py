@@ -5,7 +5,7 @@ from tfpdu.data.attributes import joint, with_joint
 from tfpdu.data.catalog import SOURCES, load
 from tfpdu.data.draws import DrawSettings, draw
 from tfpdu.data.pools import Pools, PoolSizes, cut_pools
-from tfpdu.data.records import UNKNOWN, AttributeSpec, Records, concatenate
+from tfpdu.data.records import UNKNOWN, AttributeSpec, Records, concatenate, unlabelled
 from tfpdu.data.storage import ImageStore
 from tfpdu.data.views import ViewPolicy
 
@@ -24,6 +24,7 @@ __all__ = [
     "draw",
     "joint",
     "load",
+    "unlabelled",
     "views",
     "with_joint",
 ]

@@ -142,6 +142,20 @@ class Records:
 _COLUMNS = ("images", "labels", "attributes", "ids", "origin", "subjects", "generator", "realised")
 
 
+def unlabelled(ids: Sequence[str], images: np.ndarray | None = None) -> Records:
+    """Rows of which only the ids, and perhaps the pictures uint8[n, h, w, c], are known: one class, no attributes."""
+    n = len(ids)
+    return Records(
+        images=np.zeros((n, 1, 1, 1), np.uint8) if images is None else images,
+        labels=np.zeros(n, np.int32),
+        attributes=np.zeros((n, 0), np.int8),
+        ids=np.array(list(ids), dtype=str),
+        origin=np.zeros(n, np.int8),
+        specs=(),
+        label_names=("",),
+    )
+
+
 def concatenate(parts: Sequence[Records]) -> Records:
     """Stacks tables with the same specs; a column that one part lacks is filled with its 'unknown'."""
     first = parts[0]
