@@ -90,9 +90,7 @@ class _DeletionRound:
         held = self._material.held()
         Tombstones(ledger).bury(held.take(np.isin(held.ids, self._ids)), round_)
         self._tell_of_twins(held)
-        if set(self._ids) & set(self._material.pools.auxiliary.ids.tolist()):
-            for name in ("judge", "steering"):  # the next step that needs them learns them without the rows
-                shutil.rmtree(self._run.file(name), ignore_errors=True)
+        self._drop_judges()
         before = self._state(ledger.deleted(self._material.ids))
         after = self._state(ledger.deleted(self._material.ids, also=round_))
         affected = before.tables.originals(Step(self._last)).records
@@ -107,6 +105,14 @@ class _DeletionRound:
 
     def _state(self, deleted: frozenset[str]) -> State:
         return State.open(self._settings, self._run, deleted)
+
+    def _drop_judges(self) -> None:
+        """Removes what learned from auxiliary rows that go; the next step that needs it learns it without them."""
+        touched = set(self._ids) & set(self._material.pools.auxiliary.ids.tolist())
+        if touched and self._run.event("judges_dropped", round=self._round.number) is None:
+            for name in ("judge", "steering"):
+                shutil.rmtree(self._run.file(name), ignore_errors=True)
+            self._run.record({"event": "judges_dropped", **self._step.key})
 
     def _tell_of_twins(self, held: Records) -> None:
         """Says which near copies of the rows stay under other ids, as nobody asked for them."""
