@@ -95,7 +95,7 @@ class Seed:
         from tfpdu.state import learner_of
 
         settings, test = self.settings_of(method), self.state.material.pools.test
-        learner = learner_of(self.state.material, settings, self.run, method)
+        learner = learner_of(self.state.material, settings, self.run.file(method))
         if t and not (learner.directory / "learned.json").exists():
             raise UserError(f"{learner.directory}: the weights of step {t - 1} are gone; start with another --output")
         table = self.table(method, t)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpdu.audit import accuracy_by_group, audit_members
+from tfpdu.audit import accuracy, accuracy_by_group, audit_members
 from tfpdu.common import files, say
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.run_directory import RunDirectory
@@ -104,7 +104,7 @@ class _DeletionRound:
         _erase(self._settings, self._run, ledger, round_)
 
     def _state(self, deleted: frozenset[str]) -> State:
-        return State.open(self._settings, self._run, deleted)
+        return State.of(self._material, self._settings, self._run, deleted)
 
     def _drop_judges(self) -> None:
         """Removes what learned from auxiliary rows that go; the next step that needs it learns it without them."""
@@ -214,7 +214,7 @@ class _DeletionRound:
             note=lambda line: None,
         )
         return {
-            "test_accuracy": float(np.mean(test.argmax(1) == pools.test.labels)),
+            "test_accuracy": accuracy(test, pools.test).value,
             "loss_of_rows": _mean_loss(ensemble, affected),
             "loss_of_non_members": _mean_loss(ensemble, twins) if len(twins) else None,
             "groups": accuracy_by_group(test, pools.test, iteration=self._last, stage="iteration"),

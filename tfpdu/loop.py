@@ -96,7 +96,7 @@ class _Loop:
         run, material = self.run_directory, self.state.material
         say(f"baseline: learning {len(material.drawn)} rows as they are")
         left = self.state.tables.originals(Step(0))
-        learner = learner_of(material, self.settings, run, "baseline")
+        learner = learner_of(material, self.settings, run.file("baseline"))
         learned = learner.learn(left.records, left.shard, left.slice)
         probabilities = learned.ensemble.probabilities(material.pools.test.images)
         rows = accuracy_by_group(probabilities, material.pools.test, iteration=0, stage="before")

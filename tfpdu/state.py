@@ -1,6 +1,7 @@
 """What every step of a run works with: settings, data, prior, the learner, the tables, the ledger."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
@@ -34,28 +35,29 @@ class State:
     tables: Tables
 
     @classmethod
-    def open(cls, settings: Settings, run: RunDirectory, deleted: frozenset[str] | None = None) -> "State":
-        """Prepares the data, or finds them as they were recorded.
+    def open(cls, settings: Settings, run: RunDirectory) -> "State":
+        """Prepares the data, or finds them as they were recorded; no step may use what finished rounds deleted.
 
         Args:
           settings: of the run.
           run: its directory, held by this process.
-          deleted: ids that no step may use; by default those of the finished deletion rounds.
         """
-        material = prepare_data(settings, run)
-        if deleted is None:
-            ledger = open_ledger(run)
-            deleted = ledger.deleted(material.ids) if ledger else frozenset()
+        material, ledger = prepare_data(settings, run), open_ledger(run)
+        return cls.of(material, settings, run, ledger.deleted(material.ids) if ledger else frozenset())
+
+    @classmethod
+    def of(cls, material: Material, settings: Settings, run: RunDirectory, deleted: frozenset[str]) -> "State":
+        """The state on data that are loaded, as if these rows had been deleted."""
         material = dataclasses.replace(material, pools=_without(material.pools, deleted))
         prior = fit_prior(material, settings, run)
         tables = Tables(material, prior, settings, run, deleted)
-        return cls(settings, run, material, prior, learner_of(material, settings, run, ""), tables)
+        return cls(settings, run, material, prior, learner_of(material, settings, run.path), tables)
 
 
-def learner_of(material: Material, settings: Settings, run: RunDirectory, folder: str) -> ShardedLearner:
-    """The learner whose shards are in a folder of the run directory."""
+def learner_of(material: Material, settings: Settings, directory: str | Path) -> ShardedLearner:
+    """The run's learner, with its shards in `directory`."""
     return ShardedLearner(
-        run.file(folder),
+        directory,
         settings.ensemble,
         settings.views,
         classes=material.drawn.classes,

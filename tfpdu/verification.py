@@ -131,7 +131,7 @@ class _Verification:
         return Tables(material, material.prior, self._settings, self._run, deleted)
 
     def _learner(self, material: Material) -> ShardedLearner:
-        return learner_of(material, self._settings, self._run, "")
+        return learner_of(material, self._settings, self._run.path)
 
     def _weights(self, material: Material, current: Table, deleted: frozenset[str]) -> Finding:
         there, expected = self._learner(material).artefacts(), self._names(material, current)
@@ -157,14 +157,7 @@ class _Verification:
 
     def _replayed(self, material: Material, table: Table) -> Finding:
         with tempfile.TemporaryDirectory() as directory:
-            fresh = ShardedLearner(
-                directory,
-                self._settings.ensemble,
-                self._settings.views,
-                classes=material.drawn.classes,
-                input_shape=material.drawn.images.shape[1:],
-                seed=self._settings.seed,
-            )
+            fresh = learner_of(material, self._settings, directory)
             fresh.learn(table.records, table.shard, table.slice, table.weights)
             again, there = fresh.artefacts(), self._learner(material).artefacts()
         other = sorted(name for name in again if there.get(name) != again[name])
