@@ -181,6 +181,16 @@ def test_sigterm_stops_at_a_safe_point_and_the_run_resumes(uninterrupted, tmp_pa
     assert contents(workdir) == contents(uninterrupted)
 
 
+def test_a_generator_below_the_floor_ends_the_run_and_every_run_after_it(tmp_path):
+    config = tiny_config(generator__floor=0.95, judge__epochs=30)  # a generator of 1,024 images makes noise
+    for _ in range(2):  # found in the directory or just trained: it is not used
+        with pytest.raises(UserError, match="its samples reach only"):
+            run_pdu(config, tmp_path / "run")
+    (gate,) = [e for e in files.read_json_lines(tmp_path / "run" / "metrics.jsonl") if e["event"] == "quality_gate"]
+    assert not gate["passed"]
+    assert not (tmp_path / "run" / "samples" / "0000.npz").exists()
+
+
 @pytest.mark.slow
 def test_with_scope_shard_every_shard_meets_the_prior_by_itself(tmp_path):
     finish(tiny_config(augment__scope="shard"), tmp_path / "run")

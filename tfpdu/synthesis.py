@@ -152,11 +152,13 @@ class Synthesis:
     def _lasting_generator(self) -> Generator:
         if self._settings.pretrained:
             return self._pretrained()
-        if self._run.event("generator") is not None:  # a row that is deleted later stays in it, as the report says
-            generator = load_generator(self._run.file("generator"))
-            return generator.steered(self._steering)
         rows = generator_rows(self._material, self._settings)
-        generator, quality = self._fit(None, self._left if rows is self._material.drawn else rows)
+        rows = self._left if rows is self._material.drawn else rows
+        if self._run.event("generator") is None:
+            generator, quality = self._fit(None, rows)
+        else:  # a row that is deleted later stays in it, as the report says
+            generator = load_generator(self._run.file("generator")).steered(self._steering)
+            quality = self._inspect(None, generator, rows)  # as recorded, unless the run ended before that
         require_quality(quality)
         return generator
 

@@ -102,6 +102,16 @@ def test_a_poor_generator_is_refused_with_what_to_do(train, test_rows):
         require_quality(measured)
 
 
+def test_a_gate_that_cannot_tell_is_not_passed(train, test_rows):
+    def learns_nothing(records, seed):
+        return lambda images: np.eye(2)[np.zeros(len(images), int)]
+
+    measured = measure_quality(synthetic_twin(train, swapped), train, test_rows, learns_nothing, floor=0.8, seed=0)
+    assert measured["cas_ratio"] == 1  # both are at chance
+    with pytest.raises(UserError, match="no more than chance"):
+        require_quality(measured)
+
+
 def test_empty_sets_are_named(train, test_rows):
     none = train.take(np.zeros(0, np.int64))
     with pytest.raises(UserError, match="the test set has no rows"):

@@ -104,22 +104,32 @@ def measure_quality(
       The others as in `classification_accuracy_score`.
 
     Returns:
-      {cas, cas_real, cas_ratio, floor, passed, realised}.
+      {cas, cas_real, cas_ratio, chance, floor, passed, realised}; chance is the share of the largest class in
+      `real_test`: where even real rows teach no more than that, no generator passes, for the ratio says nothing.
     """
     in_range(0, 1, floor=floor)
     score = classification_accuracy_score(synthetic, real_train, real_test, train_classifier, seed)
+    chance = float(np.bincount(real_test.labels).max() / len(real_test))
+    passed = score["cas_ratio"] >= floor and score["cas_real"] > chance
     realised = realised_attributes(synthetic.attributes, judge(synthetic.images), synthetic.specs) if judge else {}
-    return {**score, "floor": floor, "passed": score["cas_ratio"] >= floor, "realised": realised}
+    return {**score, "chance": chance, "floor": floor, "passed": passed, "realised": realised}
 
 
 def require_quality(measured: dict[str, Any]) -> None:
     """Raises `UserError` when a result of `measure_quality` did not pass, saying what to do instead."""
-    if not measured["passed"]:
+    if measured["passed"]:
+        return
+    if measured["cas_real"] <= measured["chance"]:
         raise UserError(
-            f"generator: its samples reach only {measured['cas_ratio']:.2f} of real data's accuracy (floor "
-            f"{measured['floor']:.2f}), too poor to replace originals; raise --config.generator.images or lower "
-            "--config.generator.floor or use --config.augment.method=oversample"
+            f"quality gate: real rows themselves teach a classifier no more than chance ({measured['cas_real']:.2f} of "
+            "the test images), so nothing can be said of samples; raise --config.generator.gate_rows or "
+            "--config.judge.epochs, or set --config.generator.floor=0"
         )
+    raise UserError(
+        f"generator: its samples reach only {measured['cas_ratio']:.2f} of real data's accuracy (floor "
+        f"{measured['floor']:.2f}), too poor to replace originals; raise --config.generator.images or lower "
+        "--config.generator.floor or use --config.augment.method=oversample"
+    )
 
 
 def _accuracy(predict: Predict, records: Records) -> float:
