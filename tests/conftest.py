@@ -3,6 +3,7 @@
 import os
 import pathlib
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -22,3 +23,20 @@ def tfds_directory():
     if os.environ.get("CI", "").lower() in ("1", "true"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def digits_archive(tmp_path_factory) -> str:
+    """The path of an .npz: the digits with their parity, as somebody's own pictures."""
+    from tfpdu.data import load
+
+    records = load("digits", attributes=("parity",))
+    path = tmp_path_factory.mktemp("digits") / "digits.npz"
+    np.savez(
+        path,
+        images=records.images,
+        labels=records.labels,
+        attributes=np.array(records.specs[0].values)[records.attributes],
+        attribute_names=np.array([spec.name for spec in records.specs]),
+    )
+    return str(path)

@@ -1,6 +1,7 @@
 """Deletion on request: rounds between iterations, exact, resumable, and in service mode without a trace."""
 
 import base64
+import dataclasses
 import json
 import os
 import shutil
@@ -16,11 +17,10 @@ from tests.test_loop import contents, h5_hash, iterations
 from tfpdu import loop
 from tfpdu.common import StopRequested, UserError, files
 from tfpdu.common.run_directory import RunDirectory
-from tfpdu.data import load
 from tfpdu.deletion import carry_out
 from tfpdu.loop import run_pdu
 from tfpdu.requests import acknowledge, forecast_deletion
-from tfpdu.settings import Settings
+from tfpdu.settings import LoopSettings, Settings
 from tfpdu.state import State
 from tfpdu.steps import Step
 from tfpdu.unlearning import Ledger, Selector, ShardedLearner
@@ -195,21 +195,11 @@ def test_under_strict_lineage_the_generator_and_its_samples_go_with_the_rows(tmp
     assert_exact(workdir, config, Step(0, 1), tmp_path / "fresh")
 
 
-@pytest.fixture
-def archive(tmp_path) -> str:
-    """The digits as somebody's own npz file."""
-    records = load("digits", attributes=("parity",))
-    values = np.array(records.specs[0].values)[records.attributes]
-    names = np.array([spec.name for spec in records.specs])
-    path = tmp_path / "digits.npz"
-    np.savez(path, images=records.images, labels=records.labels, attributes=values, attribute_names=names)
-    return str(path)
-
-
-@pytest.mark.parametrize("stored", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_in_service_mode_no_trace_of_a_deleted_row_is_left(tmp_path, archive, stored):
+@pytest.mark.slow
+@pytest.mark.parametrize("stored", [False, True])
+def test_in_service_mode_no_trace_of_a_deleted_row_is_left(tmp_path, digits_archive, stored):
     workdir = tmp_path / "run"
-    own = {"data__name": "npz", "data__directory": archive, "data__in_memory_gb": 0} if stored else {}
+    own = {"data__name": "npz", "data__directory": digits_archive, "data__in_memory_gb": 0} if stored else {}
     config = begun(workdir, 1, deletion__mode="service", **own)
     assert (workdir / "cache").exists() == stored
     state = State.open(Settings.from_config(config), RunDirectory(workdir, config))
@@ -219,17 +209,26 @@ def test_in_service_mode_no_trace_of_a_deleted_row_is_left(tmp_path, archive, st
     pictures = [pool.images[pool.ids.tolist().index(i)] for i in set(ids) for pool in _pools(table) if i in pool.ids]
     delete(config, workdir, ids)
     run_pdu(config, workdir)
+    assert not traces(workdir, ids, pictures)
+    if stored:  # made anew from the archive, which still holds all
+        shutil.rmtree(workdir / "cache")
+        run_pdu(config, workdir)
+        assert (workdir / "cache").exists()
+        assert not traces(workdir, ids, pictures)
+
+
+def traces(workdir: Path, ids: list[str], pictures: list[np.ndarray]) -> list[Path]:
+    """Files that hold an id or a picture."""
     secrets = [i.encode() for i in ids] + [p.tobytes() for p in pictures] + [_png(p) for p in pictures]
     secrets += [base64.b64encode(_png(p)) for p in pictures]
-    for path in workdir.rglob("*"):
-        if path.is_file():
-            data = path.read_bytes()
-            assert not [s for s in secrets if s in data], path
+    paths = [path for path in workdir.rglob("*") if path.is_file()]
+    found = [path for path in paths if any(secret in path.read_bytes() for secret in secrets)]
     for path in workdir.rglob("*.npz"):
         for array in files.read_npz(path).values():
             if array.dtype == np.uint8 and array.ndim >= 4:
                 held = array.reshape(-1, *array.shape[-3:])
-                assert not [p for p in pictures if (held == p).all(axis=(1, 2, 3)).any()], path
+                found += [path for p in pictures if (held == p).all(axis=(1, 2, 3)).any()]
+    return found
 
 
 def _pools(pools):
@@ -259,12 +258,16 @@ def test_a_forecast_names_shards_cost_and_gaps_and_changes_nothing(run):
     config, workdir = run
     before = contents(workdir)
     ids = present(workdir, config, 1)[:2]
-    text = forecast_deletion(Settings.from_config(config), RunDirectory(workdir, config), Selector(tuple(ids)))
+    settings, directory = Settings.from_config(config), RunDirectory(workdir, config)
+    text = forecast_deletion(settings, directory, Selector(tuple(ids)))
     assert "knows 2 of them, in shard" in text
     assert "not complete: generator" in text
+    assert "beyond" not in text
+    narrow = dataclasses.replace(settings, loop=LoopSettings(iterations=100, capacity=0.01))
+    assert "beyond config.loop.capacity (1 rows at once)" in forecast_deletion(narrow, directory, Selector(tuple(ids)))
     assert contents(workdir) == before
     delete(config, workdir, ids)
-    (event,) = RunDirectory(workdir, config).events("deletion")
+    (event,) = directory.events("deletion")
     assert f"about {event['cost']:.0%} of a full training" in text
 
 

@@ -22,7 +22,6 @@ from tests.loop_config import tiny_config
 from tests.test_loop import contents, iterations
 from tests.tripwire import WAYS
 from tfpdu.common import files
-from tfpdu.data import load
 from tfpdu.unlearning import Ledger
 
 ROOT = Path(__file__).parents[1]
@@ -179,20 +178,12 @@ def doomed(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def service(doomed, tmp_path_factory) -> Story:
+def service(doomed, digits_archive, tmp_path_factory) -> Story:
     """In service mode, slices in the order of forgetting, and pictures on disk."""
-    folder = tmp_path_factory.mktemp("service")
-    records = load("digits", attributes=("parity",))
-    values = np.array(records.specs[0].values)[records.attributes]
-    np.savez(
-        folder / "digits.npz",
-        images=records.images,
-        labels=records.labels,
-        attributes=values,
-        attribute_names=np.array(["parity"]),
+    data = {"data__name": "npz", "data__directory": digits_archive, "data__in_memory_gb": 0}
+    return Story(
+        doomed, tiny_config(**SMALL, **SLICED, **data, deletion__mode="service"), tmp_path_factory.mktemp("service")
     )
-    data = {"data__name": "npz", "data__directory": str(folder / "digits.npz"), "data__in_memory_gb": 0}
-    return Story(doomed, tiny_config(**SMALL, **SLICED, **data, deletion__mode="service"), folder)
 
 
 @pytest.fixture(scope="module")
@@ -226,13 +217,7 @@ def test_a_command_that_was_killed_and_is_given_again_ends_as_if_it_had_not_been
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "number",
-    [
-        pytest.param(n, marks=pytest.mark.xfail(n == 68, reason="half-erased, a store is made anew from its source"))
-        for n in range(70)
-    ],
-)
+@pytest.mark.parametrize("number", range(70))
 def test_killed_anywhere_in_service_mode_nothing_is_lost_or_done_twice(service, tmp_path, number):
     service.kill(service.sample(70, seed=0)[number], tmp_path / "run")
 
@@ -244,8 +229,9 @@ def test_killed_anywhere_under_strict_lineage_nothing_is_lost_or_done_twice(stri
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_a_command_ends_as_if_it_had_not_been(service, tmp_path):
-    story = service
+@pytest.mark.parametrize("story", ["service", "strict"])
+def test_killed_again_and_again_a_command_ends_as_if_it_had_not_been(story, tmp_path, request):
+    story = request.getfixturevalue(story)
     shutil.copytree(story.found(2), tmp_path / "run")
     kills = 0
     while (done := story.doomed.do(story.parts[2], story.config, tmp_path / "run", (12, "before")))["status"] == -9:

@@ -7,21 +7,8 @@ import pytest
 
 from tests.loop_config import tiny_config
 from tfpdu.common import files
-from tfpdu.data import ImageStore, catalog, load, storage
+from tfpdu.data import ImageStore, catalog, storage
 from tfpdu.loop import run_pdu
-
-
-@pytest.fixture
-def archive(tmp_path):
-    records = load("digits", attributes=("parity",))
-    np.savez(
-        tmp_path / "digits.npz",
-        images=records.images,
-        labels=records.labels,
-        attributes=np.array(records.specs[0].values)[records.attributes],
-        attribute_names=np.array([spec.name for spec in records.specs]),
-    )
-    return str(tmp_path / "digits.npz")
 
 
 def results(workdir):
@@ -42,7 +29,7 @@ def results(workdir):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["diffusion", "oversample"])
-def test_a_run_from_disk_is_a_run_from_memory(archive, tmp_path, monkeypatch, method):
+def test_a_run_from_disk_is_a_run_from_memory(digits_archive, tmp_path, monkeypatch, method):
     loaded = []
     source = catalog.load_npz
 
@@ -52,7 +39,7 @@ def test_a_run_from_disk_is_a_run_from_memory(archive, tmp_path, monkeypatch, me
 
     monkeypatch.setitem(catalog.SOURCES, "npz", noted)
     monkeypatch.setattr(storage, "WHOLE_BYTES", 0)  # nothing on the way may read all pictures
-    shared = {"data__name": "npz", "data__directory": archive, "augment__method": method}
+    shared = {"data__name": "npz", "data__directory": digits_archive, "augment__method": method}
     for name, limit in (("memory", 4.0), ("disk", 0)):
         run_pdu(tiny_config(**shared, data__in_memory_gb=limit), tmp_path / name)
     assert [type(records.images) for records in loaded] == [np.ndarray, ImageStore]

@@ -135,6 +135,7 @@ class _Loop:
             "train_seconds": learned.seconds if t == 0 else run.events("iteration")[0]["train_seconds"],
             "unlearn_seconds": 0.0 if t == 0 else learned.seconds,
             "shards_retrained": len(learned.retrained),
+            "parameters": learned.ensemble.parameters,  # of a shard's model
             "row_epochs": learned.row_epochs,
             "artefacts": self.state.learner.artefacts(),
             "cost": learned.row_epochs / (len(records) * settings.ensemble.epochs),  # of a full retraining

@@ -22,7 +22,7 @@ from tfpdu.common.machine import processor
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.common.seeds import hashed_order
 from tfpdu.common.validation import one_of
-from tfpdu.data import UNKNOWN, Pools, Records, concatenate, cut_pools, draw, load
+from tfpdu.data import UNKNOWN, ImageStore, Pools, Records, concatenate, cut_pools, draw, load
 from tfpdu.diffusion import (
     Generator,
     NoisyClassifier,
@@ -83,25 +83,38 @@ def prepare_data(settings: Settings, run: RunDirectory) -> Material:
     Raises:
       UserError: the data set no longer holds a recorded row, or holds it with another content.
     """
+    records = load_data(settings, run)
     if run.file(ROWS).exists():
-        return _recorded(settings, run)
-    material = gather(settings, run.file("problems.csv"), run.file("cache"))
-    drawn = material.drawn
-    columns = {"shard": material.shard, "slice": material.slice, "leaves": material.leaves}
-    written = {
-        "pools": material.pools.ids(),
-        "draw": drawn.ids.tolist(),
-        **{name: column.tolist() for name, column in columns.items()},
-        "content": content_hashes(drawn),
-    }
-    files.write_json(run.file("manifest.json"), manifest(material, settings))
-    files.write_json(run.file(ROWS), written)
+        material = recorded(records, settings, run)
+    else:
+        material = cut(records, settings)
+        drawn = material.drawn
+        columns = {"shard": material.shard, "slice": material.slice, "leaves": material.leaves}
+        written = {
+            "pools": material.pools.ids(),
+            "draw": drawn.ids.tolist(),
+            **{name: column.tolist() for name, column in columns.items()},
+            "content": content_hashes(drawn),
+        }
+        files.write_json(run.file("manifest.json"), manifest(material, settings))
+        files.write_json(run.file(ROWS), written)
+    if settings.deletion.mode == "service":
+        without_strangers(records, material, run)
     return material
 
 
-def _recorded(settings: Settings, run: RunDirectory) -> Material:
-    """The rows as they were recorded; rows that the data set has gained since are in no pool."""
-    written, records = files.read_json(run.file(ROWS)), load_data(settings, run)
+def without_strangers(records: Records, material: Material, run: RunDirectory) -> None:
+    """Erases from the run's own store of pictures, if it was just made from its source, all that is not the run's.
+
+    A store that is made anew would else hold again what was deleted.
+    """
+    if isinstance(records.images, ImageStore):
+        records.images.settle(~np.isin(records.ids, material.ids), run.path)
+
+
+def recorded(records: Records, settings: Settings, run: RunDirectory) -> Material:
+    """The rows of the run's record; rows that the data set has gained since are in no pool."""
+    written = files.read_json(run.file(ROWS))
     changed = f"--workdir={run.path}: the data set changed since this run was made ({{}}); start another run"
     try:
         pools = Pools.from_ids(records, written["pools"])
@@ -121,15 +134,13 @@ def content_hashes(records: Records) -> list[str]:
     return [files.array_hash(*map(np.ascontiguousarray, row))[:32] for row in rows]
 
 
-def gather(settings: Settings, problems: str | Path = "", home: str | Path = "") -> Material:
-    """Loads the data, cuts the pools, draws S.
+def gather(settings: Settings) -> Material:
+    """Loads the data, cuts the pools, draws S, for a command that has no run directory."""
+    return cut(_load(settings, "", ""), settings)
 
-    Args:
-      settings: of the run.
-      problems: the file for faulty rows of an image folder.
-      home: a folder for one's own pictures where they are too many for memory, see `tfpdu.data.load`.
-    """
-    records = _load(settings, problems, home)
+
+def cut(records: Records, settings: Settings) -> Material:
+    """The pools of a data set, and S drawn from its private one."""
     pools = cut_pools(records, settings.pools, POOL_SEED)
     drawn = draw(pools.private, settings.draw, settings.seed)
     ensemble, seed = settings.ensemble, settings.seed

@@ -12,8 +12,8 @@ import numpy as np
 
 from tfpdu.common import files
 from tfpdu.common.run_directory import RunDirectory
-from tfpdu.data import ImageStore
-from tfpdu.preparation import ROWS, load_data, prepare_data, showcase
+from tfpdu.data import ImageStore, Records
+from tfpdu.preparation import ROWS, load_data, recorded, showcase, without_strangers
 from tfpdu.settings import Settings
 
 PER_ROW = ("draw", "shard", "slice", "leaves", "content")  # columns of the record of rows, over S
@@ -36,8 +36,11 @@ def purge(run: RunDirectory, ids: Collection[str], settings: Settings) -> None:
     pools = {name: [row_id for row_id in ids if row_id not in gone] for name, ids in record["pools"].items()}
     if pools != record["pools"] or not all(stay):
         files.write_json(run.file(ROWS), {**record, **columns, "pools": pools})
-    _without_pixels(run, settings, gone)  # after the record, which a row without its pixels would no longer fit
-    _without_pictures(run, settings)
+    records = load_data(settings, run)
+    _without_pixels(records, run, gone)  # after the record, which a row without its pixels would no longer fit
+    material = recorded(records, settings, run)
+    without_strangers(records, material, run)
+    _without_pictures(material.drawn, run, settings)
 
 
 def cards(run: RunDirectory) -> list[Path]:
@@ -45,9 +48,8 @@ def cards(run: RunDirectory) -> list[Path]:
     return sorted(run.file("generator").rglob("generator.json"))
 
 
-def _without_pixels(run: RunDirectory, settings: Settings, gone: set[str]) -> None:
+def _without_pixels(records: Records, run: RunDirectory, gone: set[str]) -> None:
     """The pixels in the run's own store of pictures; a shared one holds a data set as it is published."""
-    records = load_data(settings, run)
     rows = np.flatnonzero(np.isin(records.ids, sorted(gone)))
     if len(rows) and isinstance(records.images, ImageStore) and records.images.lies_in(run.path):
         records.images.erase(rows, run.path)
@@ -62,14 +64,13 @@ def _without_ids(path: Path, gone: set[str]) -> None:
         files.write_json(path, {**card, "row_ids": left, "erased_rows": card.get("erased_rows", 0) + count})
 
 
-def _without_pictures(run: RunDirectory, settings: Settings) -> None:
+def _without_pictures(drawn: Records, run: RunDirectory, settings: Settings) -> None:
     """The pictures of the report, drawn anew from the rows that are left."""
     path = run.file("samples", "showcase.npz")
     if not path.exists():
         return
     shown = files.read_npz(path)
     if "originals" in shown:
-        drawn = prepare_data(settings, run).drawn
         each = shown["originals"].shape[1]
         fresh = showcase(drawn, drawn.take(np.zeros(0, np.int64)), each, settings.seed, originals=True)
         files.write_npz(path, **{**shown, "originals": fresh["originals"]})

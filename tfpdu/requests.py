@@ -1,5 +1,7 @@
 """A deletion request from its wording to the ledger, and what carrying it out would take."""
 
+import math
+
 import numpy as np
 
 from tfpdu.common import UserError, files
@@ -88,8 +90,14 @@ def _cost_lines(settings: Settings, iterations: list[dict[str, float]], table: T
     share = retraining_cost(ensemble, table.shard, after, shard, slice_) / (len(hit) * ensemble.epochs)
     work = share * (last["n_original"] + last["n_synthetic"]) * ensemble.epochs
     seconds = first["train_seconds"] / first["row_epochs"] * work
+    guard = math.floor(settings.loop.capacity * first["n_original"])
     named = ", ".join(f"{s + 1} (from slice {slice_[shard == s].min() + 1})" for s in np.unique(shard))
-    return [
+    lines = [
         f"classifier: knows {hit.sum()} of them, in shard {named}",
         f"retraining: about {share:.0%} of a full training in rows x epochs, {seconds / 60:.1f} min",
     ]
+    if hit.sum() > guard:
+        lines.append(
+            f"beyond config.loop.capacity ({guard} rows at once): the model may get worse; it is done all the same"
+        )
+    return lines

@@ -1,6 +1,7 @@
 """The typed form of a run's configuration: one frozen dataclass a room, checked once."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -182,7 +183,10 @@ class Settings:
             )
         if generator["lineage"] == "strict" and config["augment"]["scope"] == "shard":
             raise UserError("config.augment.scope=shard: with config.generator.lineage=strict expected 'global'")
-        ensemble = dict(config["ensemble"])
+        ensemble = _build(EnsembleSettings, config, "ensemble")
+        judge = functools.partial(
+            dataclasses.replace, ensemble.one_model()
+        )  # its own settings differ where they are given
         audit = dict(config["audit"])
         full = {"rows": audit.pop("full_rows"), "tensorflow_privacy": audit.pop("tensorflow_privacy")}
         return cls(
@@ -197,8 +201,8 @@ class Settings:
             steer=steer,
             noisy_classifier=_noisy_classifier(generator, steer_images),
             gate_rows=int(gate_rows),
-            ensemble=_checked(EnsembleSettings, ensemble, "ensemble"),
-            judge=_checked(EnsembleSettings, {**ensemble, **config["judge"]}, "judge").one_model(),
+            ensemble=ensemble,
+            judge=_build(judge, config, "judge").one_model(),
             views=_build(ViewPolicy, config, "views"),
             loop=_build(LoopSettings, config, "loop"),
             deletion=_build(DeletionSettings, config, "deletion"),

@@ -206,6 +206,19 @@ def test_a_cache_outside_the_run_is_not_erased(tmp_path):
     np.testing.assert_array_equal(joined([inside, outside])[:], images)
 
 
+def test_a_store_fresh_from_its_source_is_rid_of_unwanted_rows_once(tmp_path):
+    images, run, unwanted = pixels(), tmp_path / "run", np.arange(23) < 3
+    store = stored(run / "a", images)
+    store.settle(unwanted, tmp_path / "other")
+    np.testing.assert_array_equal(store[:], images)
+    store.settle(unwanted, run)
+    assert not store[:3].any()
+    np.testing.assert_array_equal(store[3:], images[3:])
+    store.settle(~unwanted, run)  # it is known
+    np.testing.assert_array_equal(store[3:], images[3:])
+    assert PixelFile.opened(run / "a")[1] == {}
+
+
 def test_killed_while_erasing_the_check_fails_until_it_is_done_again(tmp_path, monkeypatch):
     store = stored(tmp_path / "a", pixels())
     with monkeypatch.context() as patch:

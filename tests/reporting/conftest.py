@@ -46,7 +46,7 @@ class MadeUpRun:
             "augment": {"method": "diffusion", "rho": 1e-6},
             "generator": {"lineage": self.lineage, "min_rows": 500},
             "ensemble": {"shards": 5},
-            "loop": {"iterations": self.iterations},
+            "loop": {"iterations": self.iterations, "capacity": 0.2},
             "report": {"originals": True},
         }
         write_json(self.directory / "config.json", value | extra)
@@ -177,6 +177,7 @@ class MadeUpRun:
                     "unlearn_seconds": 0.0 if t == 0 else 171.0 + float(rng.normal(0, 6)),
                     "bias_total": 3.1e-9,
                     "audit_seconds": 14.2,
+                    "parameters": 11_186_112,
                 }
             )
         return events

@@ -108,6 +108,13 @@ def test_every_headline_number_is_the_number_in_the_files(finished):
     assert {name: values[name] for name in expected} == expected
 
 
+def test_capacities_stand_beside_the_largest_step(finished):
+    _, text = finished
+    part = text[text.index("How many rows may go at once") : text.index('id="files"')]
+    values = [float(value) for value in re.findall(r'<data value="([\d.]+)">', part)]
+    assert values == [500, 5000, 11_186_112, 5000, 1000, 0.2, 86, 1]  # n / d^(1/4) and n / d^(1/2) of a ResNet18
+
+
 def test_work_is_the_sum_of_the_measured_stages(finished):
     run, text = finished
     events = [json.loads(line) for line in (run.directory / "metrics.jsonl").read_text().splitlines()]

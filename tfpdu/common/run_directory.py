@@ -137,7 +137,8 @@ class RunDirectory:
         path = self.file(name)
         old = files.read_json(path) if path.exists() else []
         kept = [row for row in old if any(row.get(k) != v for k, v in key.items())]
-        files.write_json(path, kept + rows)
+        if kept + rows != old or not path.exists():
+            files.write_json(path, kept + rows)
 
 
 def _as_json(value: Any) -> Any:

@@ -75,7 +75,7 @@ class PixelFile:
     def erase(self, rows: np.ndarray) -> None:
         """Overwrites rows with zeros, on disk when this returns, and renews the hashes of their blocks.
 
-        Killed in between, the file fails its check until the same rows are erased again.
+        Killed in between, the file fails its check: it is made anew, and `unsettled`.
 
         Raises:
           UserError: the file cannot be written.
@@ -99,8 +99,18 @@ class PixelFile:
 
     def seal(self, source: Mapping[str, Any], notes: Mapping[str, Any]) -> None:
         """Writes `store.json` beside finished pixels: with it the folder is a store."""
-        about = {"format": FORMAT, "source": source, "shape": self.shape, "notes": notes}
+        about = {"format": FORMAT, "source": source, "shape": self.shape, "notes": notes, "unsettled": True}
         files.write_json(self.folder / "store.json", {**about, "blocks": list(self._hashes()), "stamp": self._stamp()})
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether `settle` was not called since the pixels came from their source."""
+        return bool(files.read_json(self.folder / "store.json").get("unsettled"))
+
+    def settle(self) -> None:
+        """Notes that the file holds no row that its owner does not want."""
+        about = files.read_json(self.folder / "store.json")
+        files.write_json(self.folder / "store.json", {name: v for name, v in about.items() if name != "unsettled"})
 
     @classmethod
     def opened(cls, folder: str | os.PathLike[str]) -> tuple["PixelFile", dict[str, Any]]:

@@ -113,6 +113,21 @@ class ImageStore:
         for s, file in held:
             file.erase(chosen[source == s] - self._starts[s])
 
+    def settle(self, unwanted: np.ndarray, owner: str | os.PathLike[str]) -> None:
+        """Erases rows bool[n] once from stores that were made, perhaps anew, since the last call.
+
+        A store that was lost or damaged is made again from its source, with rows that its run had erased. Killed in
+        between, the next call does it. Stores outside the run directory `owner` are left alone.
+
+        Raises:
+          UserError: a file cannot be written.
+        """
+        held = [source for source in self.sources if isinstance(source, PixelFile)]
+        if self.lies_in(owner) and any(file.unsettled for file in held):
+            self.erase(np.flatnonzero(unwanted), owner)
+            for file in held:
+                file.settle()
+
     def _source(self, rows: np.ndarray) -> np.ndarray:
         """int64: which source each row number is in."""
         return np.searchsorted(self._starts, rows, side="right") - 1

@@ -93,7 +93,7 @@ class Privacy:
           UserError: m is below 1.
 
         >>> Privacy(1.0, 1e-6, 1.0, 1.0, 0.1, 10, 100, "pld").group_epsilon(2)
-        (2.0, 3.718281828459045e-06)
+        (2.0, 3.7182818284590455e-06)
         """
         if m < 1:
             raise UserError(f"deleted records: expected at least 1, got {m}")

@@ -81,6 +81,11 @@ class Ensemble:
     def __len__(self) -> int:
         return len(self.members)
 
+    @property
+    def parameters(self) -> int:
+        """Weights of one model that are learned."""
+        return sum(int(np.prod(v.shape)) for v in self._evaluator.model.trainable_variables)
+
     def shard_probabilities(self, images: np.ndarray) -> np.ndarray:
         """What each model says of uint8 images [n, h, w, c]: float64[k, n, C], rows sum to 1."""
         return np.stack([softmax(self._evaluator.logits(self.weights(s), images)) for s in range(len(self))])

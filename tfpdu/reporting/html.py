@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tfpdu.reporting.samples import strip
 from tfpdu.reporting.style import CARD, GLYPHS, css_variables, series
 from tfpdu.reporting.summary import above_guessing, main_audit, sentence, summarise
 from tfpdu.reporting.tables import TABLE1_COLUMNS, table1_rows
+from tfpdu.unlearning import network_capacity
 
 Row = Mapping[str, Any]
 
@@ -91,6 +93,7 @@ def render(run: RunData, title: str | None = None, show_originals: bool = True) 
         attacks=_attacks(run),
         guarantee=guarantees(run),
         conditions=conditions(run),
+        capacity=_capacity(run),
         manifest=run.manifest,
         device=re.sub("^(cpu|gpu)", lambda found: found.group().upper(), summary.device or ""),
         threads=_joined(run.manifest.get("threads", formatting.MISSING)),
@@ -194,6 +197,24 @@ def _gate(run: RunData) -> dict[str, Any] | None:
     if not gate and not generator:
         return None
     return {"gate": gate, "generator": generator, "made": made if by_iteration else None, "memory": run.last("memory")}
+
+
+def _capacity(run: RunData) -> dict[str, Any] | None:
+    """The largest step beside what theory says of how many rows may go; None before the first iteration."""
+    iterations = run.iterations()
+    c = run.setting("loop.capacity")
+    if not iterations or not iterations[0].get("parameters") or not c or not 0 < c < 1:
+        return None
+    first = iterations[0]
+    left = [row["n_original"] for row in iterations]
+    return {
+        "figures": network_capacity(first["n_original"], first["parameters"], c),
+        "largest": max((before - after for before, after in pairwise(left)), default=0),
+        "requested": max((row.get("rows") or 0 for row in run.named("deletion")), default=0),
+        "rows": first["n_original"],
+        "parameters": first["parameters"],
+        "c": c,
+    }
 
 
 _AUGMENT_COUNTS = ("requested", "redrawn", "kept_although_different", "redrawn_copies", "kept_copies")

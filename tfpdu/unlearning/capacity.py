@@ -173,6 +173,26 @@ def largest_request(
     return low
 
 
+def network_capacity(n: int, d: int, c: float) -> list[dict[str, Any]]:
+    """The figures that need no constants of the loss, so that they can be told of any model; see `capacity_table`.
+
+    A network's loss is not convex, so none of them is a guarantee for it.
+
+    Args:
+      n: rows learned, at least 1.
+      d: weights, at least 1.
+      c: as of `theorem_guard`.
+
+    >>> [int(figure["rows"]) for figure in network_capacity(5000, 11_186_112, 0.2)]
+    [1000, 86, 1]
+    """
+    return [
+        _figure("Theorem 1's guard", theorem_guard(n, c), "c n", f"{_PAPER}, lower bound", "upper bound"),
+        _figure("Newton step, rate", newton_rate(n, d), "n / d^(1/4)", _PAPER, "rate"),
+        _figure("Private learning, rate", private_rate(n, d), "n / d^(1/2)", _PAPER, "rate"),
+    ]
+
+
 def capacity_table(
     n: int,
     d: int,
@@ -191,41 +211,47 @@ def capacity_table(
       'guarantee' (the Newton step does it, if the loss has these constants) or 'rate' (known up to a constant).
     """
     problem = (n, d, lipschitz, strong_convexity, hessian_lipschitz, epsilon, delta)
-    paper = "Sekhari et al. 2021"
-    figures: list[tuple[str, float, str, str, str]] = [
-        ("Theorem 1's guard", theorem_guard(n, c), "c n", f"{paper}, lower bound", "upper bound"),
-        (
+    guard, newton, private = network_capacity(n, d, c)
+    return [
+        guard,
+        _figure(
             "Newton step, noise term",
             deletion_capacity(*problem, tau=excess / 2),
             "n sqrt(tau lambda^3 eps / (2 M L^3 sqrt(2 d ln(1.25/delta))))",
-            f"{paper}, constants derived here",
+            f"{_PAPER}, constants derived here",
             "guarantee",
         ),
-        (
+        _figure(
             "Newton step, all terms",
             largest_request(*problem, excess=excess),
             "largest m: sqrt(d) sigma L + m L^2/(lambda (n-m)) + 4 L^2/(lambda n) <= excess",
-            f"{paper}, constants derived here",
+            f"{_PAPER}, constants derived here",
             "guarantee",
         ),
-        ("Newton step, rate", newton_rate(n, d), "n / d^(1/4)", paper, "rate"),
-        (
+        newton,
+        _figure(
             "Newton step, rate with epsilon and delta",
             newton_rate(n, d, epsilon, delta),
             "n sqrt(eps) / (d ln(1/delta))^(1/4)",
-            paper,
+            _PAPER,
             "rate",
         ),
-        ("Private learning, rate", private_rate(n, d), "n / d^(1/2)", paper, "rate"),
-        (
+        private,
+        _figure(
             "Private learning, rate with epsilon and delta",
             private_rate(n, d, epsilon, delta),
             "n eps / (d ln(1/delta))^(1/2)",
-            paper,
+            _PAPER,
             "rate",
         ),
     ]
-    return [dict(zip(("name", "rows", "formula", "source", "kind"), figure, strict=True)) for figure in figures]
+
+
+_PAPER = "Sekhari et al. 2021"
+
+
+def _figure(name: str, rows: float, formula: str, source: str, kind: str) -> dict[str, Any]:
+    return {"name": name, "rows": rows, "formula": formula, "source": source, "kind": kind}
 
 
 @dataclasses.dataclass(frozen=True)
