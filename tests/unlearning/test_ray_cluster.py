@@ -44,6 +44,7 @@ def cluster():
     made.shutdown()
 
 
+@pytest.mark.slow
 def test_one_machine_gives_the_bits_of_a_serial_run_and_keeps_nothing(tmp_path, temporary):
     ray.init("local", num_cpus=2, object_store_memory=STORE, include_dashboard=False, log_to_driver=False)
     rows = without(*range(0, 33, 2))
