@@ -68,7 +68,8 @@ def _main(argv: Sequence[str]) -> None:
     if _OUTPUT.value:
         files.write_json(Path(_OUTPUT.value), result)
     if _CARD.value:
-        note_metrics(_GENERATOR.value, result["classifier"], {key: result[key] for key in (*_SHOWN, "realised")})
+        sampling = {name: getattr(settings.generator, name) for name in ("steps", "guidance")}
+        note_metrics(_GENERATOR.value, result["classifier"], sampling | {key: result[key] for key in (*_SHOWN, "realised")})
     print("\n".join(_lines(result)))
 
 

@@ -46,14 +46,17 @@ def _directory(name: str, flag: str) -> Path:
     return directory
 
 
-def note_metrics(directory: str | Path, name: str, metrics: Mapping[str, Any]) -> None:
+def note_metrics(
+    generator: str, name: str, metrics: Mapping[str, Any], flag: str = "config.generator.pretrained"
+) -> None:
     """Writes what was measured of a generator on its card, under `metrics` and a name.
 
     Args:
-      directory: holds the card.
+      generator: its name or directory, as for `load_pretrained`.
       name: of the measurement; an earlier one of that name is replaced.
       metrics: JSON-ready.
+      flag: where the user named the generator, for messages.
     """
-    path = Path(directory) / CARD
+    path = _directory(generator, flag) / CARD
     card = read_json(path)
     write_json(path, {**card, "metrics": {**card.get("metrics", {}), name: dict(metrics)}})
