@@ -69,7 +69,8 @@ def _main(argv: Sequence[str]) -> None:
         files.write_json(Path(_OUTPUT.value), result)
     if _CARD.value:
         sampling = {name: getattr(settings.generator, name) for name in ("steps", "guidance")}
-        note_metrics(_GENERATOR.value, result["classifier"], sampling | {key: result[key] for key in (*_SHOWN, "realised")})
+        measured = {key: result[key] for key in (*_SHOWN, "realised")}
+        note_metrics(_GENERATOR.value, result["classifier"], sampling | measured)
     print("\n".join(_lines(result)))
 
 
