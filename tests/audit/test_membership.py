@@ -17,7 +17,7 @@ POLICY = ViewPolicy(count=3, shift=1)
 SEED = 11
 ROW_KEYS = [
     "iteration", "attack", "protocol", "population", "success_rate", "ci_low", "ci_high", "tpr", "tnr",
-    "auc", "auc_ci_low", "auc_ci_high", "tpr_at_fpr", "n_members", "n_nonmembers",
+    "auc", "auc_ci_low", "auc_ci_high", "tpr_at_fpr", "n_members", "n_nonmembers", "p_value", "p_holm", "reverse",
 ]  # fmt: skip
 
 
