@@ -32,13 +32,13 @@ from tfpdu.audit.one_run import (
 )
 from tfpdu.audit.perturbation import perturbed_images
 from tfpdu.audit.protocols import PROTOCOLS
-from tfpdu.audit.references import collect_references, pseudo_shards, shard_references
+from tfpdu.audit.references import collect_references, pseudo_shards, references_from_shards, shard_references
 from tfpdu.audit.risk import PrivacyRisk, by_subject
 from tfpdu.audit.signals import EXTRAS, Predict, References, Signals, collect_signals
 from tfpdu.audit.significance import auc_p_value, holm, permutation_p_value, success_p_value
 from tfpdu.audit.slices import paired_slices, slice_masks
 from tfpdu.audit.spread import Spread, over_seeds, spread
-from tfpdu.audit.statistics import SuccessRate, balanced_interval, best_threshold, success_rate, tpr_at_fpr
+from tfpdu.audit.statistics import SuccessRate, balanced_interval, best_threshold, roc_curve, success_rate, tpr_at_fpr
 from tfpdu.audit.triple import Triple, forget_retain_test
 from tfpdu.common.intervals import clopper_pearson, hanley_mcneil_se
 
@@ -99,7 +99,9 @@ __all__ = [
     "permutation_p_value",
     "perturbed_images",
     "pseudo_shards",
+    "references_from_shards",
     "rmia_scores",
+    "roc_curve",
     "root_moments",
     "shard_references",
     "slice_masks",

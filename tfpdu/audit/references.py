@@ -7,7 +7,7 @@ non-member is dealt a pseudo-shard, by a hash of its id, whose model is left out
 trace, members and non-members have scores of one distribution.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,36 @@ def shard_references(answers: Any, labels: Any, ids: Sequence[str], shard: Any, 
     probabilities = np.stack([_true_class(model, labels) for model in answers], axis=1)  # [n, k]
     probabilities[np.arange(n), own] = np.nan
     return References(probabilities, np.zeros((n, k), bool))
+
+
+def references_from_shards(
+    shard_probabilities: Callable[[np.ndarray], np.ndarray],
+    shards: Mapping[str, int],
+    seed: int,
+    block_rows: int = 512,
+) -> Callable[[Records], References]:
+    """A source for `Extras.references`: asks an ensemble's models about any rows, see `shard_references`.
+
+    Args:
+      shard_probabilities: uint8 images [m, h, w, c] -> float64[k, m, C], such as `Ensemble.shard_probabilities`.
+      shards: id -> shard of every row that is in a shard or, before its deletion, was.
+      seed: of the pseudo-shards of all other rows.
+      block_rows: images that go to the models at once.
+    """
+
+    def ask_shards(records: Records) -> References:
+        ids = records.ids.tolist()
+        shard = np.array([shards.get(row_id, NO_SHARD) for row_id in ids], np.int64)
+        parts = []
+        for start in range(0, len(ids), block_rows):
+            part = slice(start, start + block_rows)
+            answers = shard_probabilities(records.images[part])
+            parts.append(shard_references(answers, records.labels[part], ids[part], shard[part], seed))
+        return References(
+            np.concatenate([part.probabilities for part in parts]), np.concatenate([part.included for part in parts])
+        )
+
+    return ask_shards
 
 
 def collect_references(

@@ -31,7 +31,7 @@ def auc_p_value(members: Any, nonmembers: Any) -> float:
     """Two-sided permutation p-value of the AUC: how often is a random relabelling as far from 1/2 or farther?
 
     Exact up to `EXACT_ROWS` rows, ties included [2]. Above, the normal approximation of the rank sum [1] with the
-    correction for ties and for continuity, which at that size is within 0.002 of the exact value.
+    correction for ties and for continuity, which at that size is within 0.005 of the exact value.
 
     Args:
       members: float[n1].

@@ -24,6 +24,7 @@ class AdversarialConfidence:
 
     def fit(self, members: Signals, nonmembers: Signals, seed: int) -> None:
         """Nothing to learn: the threshold is the protocol's."""
+        check_extras(self, members, nonmembers)
 
     def score(self, signals: Signals) -> np.ndarray:
         """float64[n], at most 0."""
