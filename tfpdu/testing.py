@@ -3,6 +3,7 @@
 Each `check_*` raises `AssertionError` with what is wrong, and returns None if all is well.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -107,8 +108,9 @@ def check_attack(make: Callable[[], Any]) -> None:
     It has to give finite float64 scores, one a row, higher for members; the same for the same rows and seed, whatever
     the order of rows, views, reference models and calibration rows, and whatever else is scored; an AUC and a success
     rate (threshold from calibration rows) above 0.9 on a memorising toy model; and it must stand losses of 0 and of 708
-    nats, rows that are all alike, and a dozen of calibration rows. An attack that names extra answers in `requires`
-    gets them from the toy, see `memorised_signals`, and has to refuse signals without them with `UserError`.
+    nats, rows that are all alike, and a dozen of calibration rows. Asked before `fit` it scores or raises `UserError`.
+    An attack that names extra answers in `requires` gets them from the toy, see `memorised_signals`, and has to refuse
+    signals without them with `UserError`.
 
     Args:
       make: makes an unfitted attack when called without arguments, such as the attack's class.
@@ -128,6 +130,8 @@ def check_attack(make: Callable[[], Any]) -> None:
     _check_attack_strength(attack, calibration, scores)
     _check_attack_extremes(make, extras)
     _check_attack_refusal(make, calibration, extras)
+    with contextlib.suppress(UserError):  # one that has nothing to learn needs no fit
+        _check_scores(make().score(evaluation[0]), len(evaluation[0]))
 
 
 def memorised_signals(n: int, views: int, seed: int, classes: int = 10, extras: Sequence[str] = ()) -> tuple[Any, Any]:

@@ -12,6 +12,8 @@ from tfpdu.common import UserError, files
 from tfpdu.common.seeds import id_hashes
 from tfpdu.data.records import AttributeSpec, Records
 from tfpdu.data.views import ViewPolicy, render
+from tfpdu.settings import Settings
+from tfpdu_configs import digits
 
 POLICY = ViewPolicy(count=3, shift=1)
 SEED = 11
@@ -256,3 +258,12 @@ def test_draws_of_overlapping_populations_overlap(tables):
 def test_wrong_settings_are_refused(options, complaint):
     with pytest.raises(UserError, match=complaint):
         AuditSettings(**options)
+
+
+def test_run_refuses_attacks_whose_extra_answers_it_does_not_collect():
+    config = digits.get_config()
+    config.audit.attacks = ("m_loss", "blind", "correctness")
+    assert Settings.from_config(config).audit.attacks == ("m_loss", "blind", "correctness")
+    config.audit.attacks = ("m_loss", "lira_offline")
+    with pytest.raises(UserError, match=r"^config\.audit\.attacks: 'lira_offline' needs references, which a run"):
+        Settings.from_config(config)

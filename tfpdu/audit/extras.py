@@ -40,13 +40,17 @@ class Extras:
     ) -> Signals:
         """The signals of these very records, with the named extra answers."""
         added: dict[str, Any] = {}
+        blocks = [
+            np.arange(start, min(start + block_rows, len(records))) for start in range(0, len(records), block_rows)
+        ]
         for name in names:
             if name == "references" and self.references is not None:
                 added[name] = self.references(records)
             elif name == "adversarial" and self.adversarial is not None:
-                added[name] = ask(predict, self.adversarial(records), records.classes, block_rows)
-                checked(added[name], records.labels)
+                answers = [ask(predict, self.adversarial(records.take(rows)), records.classes) for rows in blocks]
+                added[name] = np.concatenate(answers)
             elif name == "earlier" and self.earlier is not None:
                 added[name] = ask(self.earlier, records.images, records.classes, block_rows)
+            if name != "references":
                 checked(added[name], records.labels)
         return dataclasses.replace(signals, **added)

@@ -91,8 +91,9 @@ def collect_references(
     """References from any models whose training rows are known.
 
     Draw the rows of each by coins that know nothing of the audited model's training rows (half of all rows, members
-    and non-members alike, as LiRA and RMIA online have it; or none of them, for the offline attacks). Models that were
-    trained on all members and on no non-member are no references: `included` would tell the answer.
+    and non-members alike, as LiRA and RMIA online have it, best in pairs that part the rows between them, so that
+    each row has references of both kinds; or none of them, for the offline attacks). Models that were trained on all
+    members and on no non-member are no references: `included` would tell the answer.
 
     Args:
       predicts: R models.

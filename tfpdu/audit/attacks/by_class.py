@@ -11,6 +11,7 @@ import numpy as np
 from tfpdu.audit.attacks.base import Attack
 from tfpdu.audit.signals import Signals
 from tfpdu.audit.statistics import best_threshold
+from tfpdu.common.errors import UserError
 
 LEAST_ROWS = 10  # of a class on either side; with fewer, its best threshold is mostly chance
 
@@ -27,23 +28,24 @@ class ByClass:
 
     def __init__(self, attack: Attack, least_rows: int = LEAST_ROWS):
         self._attack, self._least_rows = attack, least_rows
-        self._global, self._own = 0.0, np.empty(0)
+        self._thresholds: np.ndarray | None = None  # [C]
 
     def fit(self, members: Signals, nonmembers: Signals, seed: int) -> None:
         """Fits the attack, and a threshold a class, on rows of known membership."""
         self._attack.fit(members, nonmembers, seed)
         x, y = self._attack.score(members), self._attack.score(nonmembers)
         classes = members.probabilities.shape[1]
-        self._global, self._own = _finite_threshold(x, y), np.full(classes, np.nan)
+        self._thresholds = np.full(classes, _finite_threshold(x, y))
         for code in range(classes):
             own_x, own_y = x[members.labels == code], y[nonmembers.labels == code]
             if min(len(own_x), len(own_y)) >= self._least_rows:
-                self._own[code] = _finite_threshold(own_x, own_y)
+                self._thresholds[code] = _finite_threshold(own_x, own_y)
 
     def score(self, signals: Signals) -> np.ndarray:
         """float64[n], the margin in the attack's own unit."""
-        thresholds = np.where(np.isnan(self._own), self._global, self._own)
-        return self._attack.score(signals) - thresholds[signals.labels]
+        if self._thresholds is None:
+            raise UserError(f"{self.name}: score before fit")
+        return self._attack.score(signals) - self._thresholds[signals.labels]
 
 
 def _finite_threshold(members: np.ndarray, nonmembers: np.ndarray) -> float:

@@ -36,13 +36,14 @@ class _Lira:
     def __init__(self, fix_variance: bool | None = None):
         self._fix_variance = fix_variance
         self._deviations: dict[str, np.ndarray] | None = None
+        self._fitted = False
 
     def fit(self, members: Signals, nonmembers: Signals, seed: int) -> None:
         """Learns the common deviation, if there is to be one, from both sides' rows."""
         check_extras(self, members, nonmembers)
         both = [_groups(self, side) for side in (members, nonmembers)]
         count = members.references.probabilities.shape[1]  # type: ignore[union-attr]
-        self._deviations = None
+        self._deviations, self._fitted = None, True
         if self._fix_variance or (self._fix_variance is None and count < MANY):
             pooled = {name: [group for side in both for group in side[name]] for name in self._sides}
             self._deviations = {
@@ -51,6 +52,8 @@ class _Lira:
 
     def score(self, signals: Signals) -> np.ndarray:
         """float64[n]; see the mode."""
+        if not self._fitted:
+            raise UserError(f"{self.name}: score before fit")
         check_extras(self, signals)
         target, groups = statistic_of_confidence(np.exp(-signals.losses0)), _groups(self, signals)
         return lira_scores(

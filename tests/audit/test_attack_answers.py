@@ -319,6 +319,13 @@ def test_missing_extras_are_refused_in_one_line(name):
         attack.fit(members, nonmembers, 0)
 
 
+@pytest.mark.parametrize("name", ["confidence_by_class", "lira_offline", "rmia_online", "two_versions"])
+def test_attack_that_learns_refuses_to_score_before_it_has(name):
+    members, _ = memorised_signals(20, 2, seed=0, extras=getattr(ATTACKS[name], "requires", ()))
+    with pytest.raises(UserError, match=f"^{name}: score before fit$"):
+        ATTACKS[name]().score(members)
+
+
 def test_extras_go_along_with_their_rows():
     members, _ = memorised_signals(30, 2, seed=0, extras=("references", "adversarial", "earlier"))
     rows = np.array([7, 3, 3, 21])
