@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from tests.loop_config import tiny_config
 from tfpdu.audit import AuditSettings, audit_members, collect_signals
 from tfpdu.audit.selection import evaluation_role, matched
 from tfpdu.common import UserError, files
@@ -13,7 +14,6 @@ from tfpdu.common.seeds import id_hashes
 from tfpdu.data.records import AttributeSpec, Records
 from tfpdu.data.views import ViewPolicy, render
 from tfpdu.settings import Settings
-from tfpdu_configs import digits
 
 POLICY = ViewPolicy(count=3, shift=1)
 SEED = 11
@@ -261,9 +261,8 @@ def test_wrong_settings_are_refused(options, complaint):
 
 
 def test_run_refuses_attacks_whose_extra_answers_it_does_not_collect():
-    config = digits.get_config()
-    config.audit.attacks = ("m_loss", "blind", "correctness")
+    config = tiny_config(audit__attacks=("m_loss", "blind", "correctness"))
     assert Settings.from_config(config).audit.attacks == ("m_loss", "blind", "correctness")
-    config.audit.attacks = ("m_loss", "lira_offline")
+    config = tiny_config(audit__attacks=("m_loss", "lira_offline"))
     with pytest.raises(UserError, match=r"^config\.audit\.attacks: 'lira_offline' needs references, which a run"):
         Settings.from_config(config)
