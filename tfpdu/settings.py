@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfpdu.audit import AuditSettings
+from tfpdu.audit.attacks import attack_named, required
 from tfpdu.augment import AugmentSettings
 from tfpdu.bias import Prior, eda_prior, given_prior, reference_prior, uniform_prior
 from tfpdu.bias.eda.prior import EDAS
@@ -206,10 +207,19 @@ class Settings:
             views=_build(ViewPolicy, config, "views"),
             loop=_build(LoopSettings, config, "loop"),
             deletion=_build(DeletionSettings, config, "deletion"),
-            audit=_checked(AuditSettings, audit, "audit"),
-            full_audit=_checked(AuditSettings, {**audit, **full}, "audit"),
+            audit=_audit(audit),
+            full_audit=_audit({**audit, **full}),
             show_originals=bool(config["report"]["originals"]),
         )
+
+
+def _audit(values: dict[str, Any]) -> AuditSettings:
+    settings: AuditSettings = _checked(AuditSettings, values, "audit")
+    for name in settings.attacks:
+        if needed := required(attack_named(name)):
+            # Said now and not at the first audit, after the training.
+            raise UserError(f"config.audit.attacks: {name!r} needs {', '.join(needed)}, which a run does not collect")
+    return settings
 
 
 def _noisy_classifier(generator: Mapping[str, Any], images: int) -> NoisyClassifierSettings:

@@ -6,18 +6,20 @@ import json
 import numpy as np
 import pytest
 
+from tests.loop_config import tiny_config
 from tfpdu.audit import AuditSettings, audit_members, collect_signals
 from tfpdu.audit.selection import evaluation_role, matched
 from tfpdu.common import UserError, files
 from tfpdu.common.seeds import id_hashes
 from tfpdu.data.records import AttributeSpec, Records
 from tfpdu.data.views import ViewPolicy, render
+from tfpdu.settings import Settings
 
 POLICY = ViewPolicy(count=3, shift=1)
 SEED = 11
 ROW_KEYS = [
     "iteration", "attack", "protocol", "population", "success_rate", "ci_low", "ci_high", "tpr", "tnr",
-    "auc", "auc_ci_low", "auc_ci_high", "tpr_at_fpr", "n_members", "n_nonmembers",
+    "auc", "auc_ci_low", "auc_ci_high", "tpr_at_fpr", "n_members", "n_nonmembers", "p_value", "p_holm", "reverse",
 ]  # fmt: skip
 
 
@@ -256,3 +258,11 @@ def test_draws_of_overlapping_populations_overlap(tables):
 def test_wrong_settings_are_refused(options, complaint):
     with pytest.raises(UserError, match=complaint):
         AuditSettings(**options)
+
+
+def test_run_refuses_attacks_whose_extra_answers_it_does_not_collect():
+    config = tiny_config(audit__attacks=("m_loss", "blind", "correctness"))
+    assert Settings.from_config(config).audit.attacks == ("m_loss", "blind", "correctness")
+    config = tiny_config(audit__attacks=("m_loss", "lira_offline"))
+    with pytest.raises(UserError, match=r"^config\.audit\.attacks: 'lira_offline' needs references, which a run"):
+        Settings.from_config(config)

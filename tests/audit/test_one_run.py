@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tfpdu.audit import one_run_epsilon, one_run_p_value
+from tfpdu.audit import Guesses, coin_flips, fix_guesses, one_run_audit, one_run_epsilon, one_run_p_value
 from tfpdu.common import UserError
 
 
@@ -64,3 +64,83 @@ def test_bound_is_rarely_above_a_true_epsilon():
 def test_impossible_counts_are_refused(arguments):
     with pytest.raises(UserError, match="one_run"):
         one_run_epsilon(*arguments)
+
+
+def test_coins_are_fair_and_each_is_its_own():
+    ids = [f"row-{i}" for i in range(20_000)]
+    coins = coin_flips(ids, 3)
+    assert coins.mean() == pytest.approx(0.5, abs=0.015)  # four deviations
+    assert np.array_equal(coin_flips(ids[::-2], 3), coins[::-2])
+    assert np.mean(coin_flips(ids, 4) == coins) == pytest.approx(0.5, abs=0.015)
+    assert np.mean(coins[1:] == coins[:-1]) == pytest.approx(0.5, abs=0.015)
+
+
+def test_audit_counts_its_guesses_by_hand():
+    scores = np.array([9.0, 8, 7, 6, 5, 4, 3, 2, 1, 0])
+    included = np.array([1, 1, 0, 1, 0, 1, 0, 0, 1, 0], bool)
+    audit = one_run_audit(scores, included, Guesses(0.3, 0.2))
+    assert (audit.m, audit.r, audit.v) == (10, 5, 3)  # two of 9, 8, 7 were in, one of 1, 0 was out
+    everyone = one_run_audit(included.astype(float), included, Guesses(0.5, 0.5))
+    assert (everyone.r, everyone.v) == (10, 10)
+    assert everyone.epsilon == pytest.approx(1.0518732332, abs=1e-8)
+
+
+def test_bound_of_a_known_table_is_the_printed_one():
+    """m = 1000, r = 100 guesses, 75 of them right, delta = 1e-4: 0.673."""
+    included = np.zeros(1000, bool)
+    included[:75] = True  # of the 100 highest scores
+    audit = one_run_audit(-np.arange(1000.0), included, Guesses(0.1, 0.0), delta=1e-4)
+    assert (audit.m, audit.r, audit.v) == (1000, 100, 75)
+    assert audit.epsilon == pytest.approx(0.6729846634, abs=2e-8)
+
+
+def test_order_of_the_table_does_not_decide_between_equal_scores():
+    """A model that knows nothing, and a table with the trained canaries first."""
+    included = np.arange(400) < 200
+    for table in (included, ~included):
+        audit = one_run_audit(np.zeros(400), table, Guesses(0.5, 0.5))
+        assert audit.v == pytest.approx(200, abs=40)
+        assert audit.epsilon < 0.2
+
+
+def test_guesses_fixed_on_other_canaries_keep_the_confidence():
+    """No leak: in at most about 5 % of the runs is the bound above 0, though the guesses were optimised."""
+    false, optimistic, trials = 0, 0, 150
+    for trial in range(trials):
+        generator = np.random.default_rng([1, trial])
+        scores, included = generator.normal(size=(2, 300)), generator.random((2, 300)) < 0.5
+        guesses = fix_guesses(scores[0], included[0])
+        optimistic += one_run_audit(scores[0], included[0], guesses).epsilon > 0
+        false += one_run_audit(scores[1], included[1], guesses, seed=trial).epsilon > 0
+    assert false / trials <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / trials)
+    assert optimistic / trials > 0.15  # the trap: the best of many guesses on the very canaries they are counted on
+
+
+def test_guesses_follow_the_tail_that_leaks():
+    generator = np.random.default_rng(2)
+    included = generator.random(4000) < 0.5
+    scores = generator.normal(0, 1, 4000)
+    scores[included & (generator.random(4000) < 0.1)] += 6  # a tenth of the members stands out, nothing else
+    guesses = fix_guesses(scores, included)
+    assert guesses.share_in <= 0.1
+    assert guesses.share_out == 0.0
+    assert (
+        one_run_audit(scores, included, guesses).epsilon
+        > 2
+        > one_run_audit(scores, included, Guesses(0.5, 0.5)).epsilon
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        (lambda: Guesses(0.7, 0.4), "more than all"),
+        (lambda: Guesses(-0.1, 0.4), "share_in"),
+        (lambda: one_run_audit(np.zeros(4), np.ones(4), Guesses(0.5, 0.5)), r"included bool\[4\], got float64"),
+        (lambda: one_run_audit(np.zeros(4), np.ones(4, bool), Guesses(0.1, 0.0)), "no guess about 4"),
+        (lambda: one_run_audit([np.nan], np.ones(1, bool), Guesses(1.0, 0.0)), "canary scores: score 0 is NaN"),
+    ],
+)
+def test_wrong_guesses_and_tables_are_refused(call, complaint):
+    with pytest.raises(UserError, match=complaint):
+        call()

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tfpdu.audit import ATTACKS
+from tfpdu.audit import ATTACKS, BASELINES
+from tfpdu.common import UserError
 from tfpdu.testing import check_attack
 
 
@@ -11,6 +12,16 @@ from tfpdu.testing import check_attack
 def test_attack_conforms(name):
     assert ATTACKS[name].name == name
     check_attack(ATTACKS[name])
+
+
+def test_baseline_is_found_out_by_the_suite():
+    with pytest.raises(AssertionError, match="higher must mean member"):
+        check_attack(BASELINES["blind"])
+
+
+def test_attack_with_arguments_is_checked_by_a_call_that_makes_it():
+    check_attack(lambda: ATTACKS["rmia_offline"](gamma=2.0, a=None))
+    check_attack(lambda: ATTACKS["lira_online"](fix_variance=False))
 
 
 class _Mean:
@@ -68,6 +79,31 @@ class _Float32(_Mean):
         return -signals.losses0.astype(np.float32)
 
 
+class _FirstReference(_Mean):
+    requires = ("references",)
+
+    def score(self, signals):
+        if signals.references is None:
+            raise UserError("no references")
+        return -signals.losses0 - signals.references.probabilities[:, 0]
+
+
+class _CareFree(_Mean):
+    requires = ("earlier",)
+
+    def score(self, signals):
+        earlier = signals.probabilities if signals.earlier is None else signals.earlier
+        return earlier[np.arange(len(signals)), signals.labels]
+
+
+class _Demanding(_Mean):
+    requires = ("gradients",)
+
+
+class _BlindToTheDeletion(_Mean):
+    requires = ("earlier",)  # but looks at the present answers alone, which no longer know the rows
+
+
 @pytest.mark.parametrize(
     ("broken", "complaint"),
     [
@@ -79,6 +115,10 @@ class _Float32(_Mean):
         (_OrderOfRows, "order of the calibration rows"),
         (_Blind, "higher must mean member"),
         (_Float32, "float64"),
+        (_FirstReference, "order of the reference models"),
+        (_CareFree, "must refuse signals without it"),
+        (_Demanding, "requires has"),
+        (_BlindToTheDeletion, "higher must mean member"),
     ],
 )
 def test_suite_catches(broken, complaint):

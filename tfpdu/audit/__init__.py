@@ -1,52 +1,113 @@
 """Membership inference with honest statistics, and accuracy by group."""
 
 from tfpdu.audit.accuracy import Accuracy, accuracy, accuracy_by_group
-from tfpdu.audit.attacks import ATTACKS, Attack
+from tfpdu.audit.attacks import ATTACKS, BASELINES, Attack, ByClass
 from tfpdu.audit.auc import Auc, auc
-from tfpdu.audit.likelihood_ratio import lira_scores, logit_statistic, rmia_scores
+from tfpdu.audit.deletion_test import (
+    AnswerGap,
+    DeletionRule,
+    compare_answers,
+    deletion_errors,
+    deletion_rule,
+    deletion_verdict,
+)
+from tfpdu.audit.extras import Extras
+from tfpdu.audit.likelihood_ratio import (
+    deviation_of_all,
+    lira_scores,
+    logit_statistic,
+    rmia_scores,
+    statistic_of_confidence,
+)
 from tfpdu.audit.losses import cross_entropy, cross_entropy_from_logits, entropy, modified_entropy, root_moments
 from tfpdu.audit.membership import AuditSettings, audit_members
-from tfpdu.audit.one_run import one_run_epsilon, one_run_p_value
-from tfpdu.audit.protocols import PROTOCOLS
-from tfpdu.audit.signals import Predict, Signals, collect_signals
-from tfpdu.audit.statistics import (
-    SuccessRate,
-    balanced_interval,
-    best_threshold,
-    success_rate,
-    tpr_at_fpr,
+from tfpdu.audit.one_run import (
+    Guesses,
+    OneRunAudit,
+    coin_flips,
+    fix_guesses,
+    one_run_audit,
+    one_run_epsilon,
+    one_run_p_value,
 )
+from tfpdu.audit.perturbation import perturbed_images
+from tfpdu.audit.protocols import PROTOCOLS
+from tfpdu.audit.references import collect_references, pseudo_shards, references_from_shards, shard_references
+from tfpdu.audit.risk import PrivacyRisk, by_subject
+from tfpdu.audit.signals import EXTRAS, Predict, References, Signals, collect_signals
+from tfpdu.audit.significance import auc_p_value, holm, permutation_p_value, success_p_value
+from tfpdu.audit.slices import paired_slices, slice_masks
+from tfpdu.audit.spread import Spread, over_seeds, spread
+from tfpdu.audit.statistics import SuccessRate, balanced_interval, best_threshold, roc_curve, success_rate, tpr_at_fpr
+from tfpdu.audit.triple import Triple, forget_retain_test
 from tfpdu.common.intervals import clopper_pearson, hanley_mcneil_se
 
 __all__ = [
     "ATTACKS",
+    "BASELINES",
+    "EXTRAS",
     "PROTOCOLS",
     "Accuracy",
+    "AnswerGap",
     "Attack",
     "Auc",
     "AuditSettings",
+    "ByClass",
+    "DeletionRule",
+    "Extras",
+    "Guesses",
+    "OneRunAudit",
     "Predict",
+    "PrivacyRisk",
+    "References",
     "Signals",
+    "Spread",
     "SuccessRate",
+    "Triple",
     "accuracy",
     "accuracy_by_group",
     "auc",
+    "auc_p_value",
     "audit_members",
     "balanced_interval",
     "best_threshold",
+    "by_subject",
     "clopper_pearson",
+    "coin_flips",
+    "collect_references",
     "collect_signals",
+    "compare_answers",
     "cross_entropy",
     "cross_entropy_from_logits",
+    "deletion_errors",
+    "deletion_rule",
+    "deletion_verdict",
+    "deviation_of_all",
     "entropy",
+    "fix_guesses",
+    "forget_retain_test",
     "hanley_mcneil_se",
+    "holm",
     "lira_scores",
     "logit_statistic",
     "modified_entropy",
+    "one_run_audit",
     "one_run_epsilon",
     "one_run_p_value",
+    "over_seeds",
+    "paired_slices",
+    "permutation_p_value",
+    "perturbed_images",
+    "pseudo_shards",
+    "references_from_shards",
     "rmia_scores",
+    "roc_curve",
     "root_moments",
+    "shard_references",
+    "slice_masks",
+    "spread",
+    "statistic_of_confidence",
+    "success_p_value",
     "success_rate",
     "tpr_at_fpr",
 ]

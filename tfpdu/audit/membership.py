@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfpdu.audit import tensorflow_privacy as adapter
-from tfpdu.audit.attacks import ATTACKS
-from tfpdu.audit.protocols import PROTOCOLS, Outcome, Sides, as_row
+from tfpdu.audit.attacks import attack_named, required
+from tfpdu.audit.extras import Extras
+from tfpdu.audit.protocols import PROTOCOLS, Outcome, Sides, as_row, with_holm
 from tfpdu.audit.selection import Matched, check_disjoint, evaluation_role, matched
 from tfpdu.audit.signals import Predict, Signals, collect_signals
+from tfpdu.audit.slices import check_slices, paired_slices, slice_masks
 from tfpdu.common.progress import say
 from tfpdu.common.validation import in_range, one_of, positive
 from tfpdu.data.records import Records, concatenate
@@ -26,12 +28,15 @@ class AuditSettings:
     Attributes:
       rows: rows a role: at most so many members and as many non-members, for calibration and again for evaluation.
       protocols: names in `tfpdu.audit.PROTOCOLS`.
-      attacks: names in `tfpdu.audit.ATTACKS`.
+      attacks: names in `tfpdu.audit.ATTACKS`, and "blind", the baseline that must be at 50 %.
       tensorflow_privacy: that package's attacks to run as well, on the evaluation rows, as a protocol of this name: of
         "threshold", "entropy", "lr", "knn", "mlp" (10 s at 500 rows a role) and "rf" (minutes).
       least_rows: a population with fewer matched rows in either role is left out.
       fprs: false-positive rates at which the true-positive rate is told.
       confidence: of all intervals.
+      slices: "label", "correct" and names of attributes: each attack is also counted on the evaluation rows of each
+        class, those classified right and wrong, and each attribute value (attack and threshold stay as fitted on all
+        calibration rows); a slice with under `least_rows` rows on a side is left out.
       block_rows: images that go to the model at once.
     """
 
@@ -43,6 +48,7 @@ class AuditSettings:
     fprs: tuple[float, ...] = (0.1, 0.01)
     confidence: float = 0.95
     block_rows: int = 512
+    slices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         positive(rows=self.rows, block_rows=self.block_rows)
@@ -51,7 +57,7 @@ class AuditSettings:
         for name in self.protocols:
             one_of(PROTOCOLS, protocols=name)
         for name in self.attacks:
-            one_of(ATTACKS, attacks=name)
+            attack_named(name)
         for name in self.tensorflow_privacy:
             one_of({**adapter.THRESHOLDS, **adapter.TRAINED}, tensorflow_privacy=name)
         for fpr in self.fprs:
@@ -69,6 +75,7 @@ def audit_members(
     settings: AuditSettings | None = None,
     iteration: int = 0,
     note: Callable[[str], None] = say,
+    extras: Extras | None = None,
 ) -> list[dict[str, Any]]:
     """Attacks one model on each population.
 
@@ -89,12 +96,16 @@ def audit_members(
       note: called with a line for each population that was left out, unless it is empty, or not matched well, and why.
 
     Returns:
-      Dicts with the keys of `audit.json`, ordered by population, protocol and attack as given.
+      Dicts with the keys of `audit.json` (see `as_row`), ordered by population, protocol, attack and slice as given.
+      `p_holm` is adjusted over all of them.
 
     Raises:
-      UserError: members among the non-members, or answers that are no probabilities.
+      UserError: members among the non-members, answers that are no probabilities, or an attack whose extras are not
+        given.
     """
-    settings = settings or AuditSettings()
+    settings, extras = settings or AuditSettings(), extras or Extras()
+    needed = _needed(settings, extras)
+    check_slices(settings.slices, evaluation_nonmembers)
     pools = {"calibration_nonmembers": calibration_nonmembers, "evaluation_nonmembers": evaluation_nonmembers}
     check_disjoint(dict(populations), pools)
     check_disjoint({"calibration_nonmembers": calibration_nonmembers}, {"evaluation_nonmembers": evaluation_nonmembers})
@@ -106,20 +117,34 @@ def audit_members(
     if not plans:
         return []
     tables = [*populations.values(), calibration_nonmembers, evaluation_nonmembers]
-    signals = collect_signals(predict, _union(tables, plans), policy, seed, settings.block_rows)
-    return [
+    records = _union(tables, plans)
+    signals = collect_signals(predict, records, policy, seed, settings.block_rows)
+    signals = extras.join(signals, records, predict, needed, settings.block_rows)
+    rows = [
         as_row(outcome, iteration=iteration, population=name, fprs=settings.fprs, confidence=settings.confidence)
         for name, roles in plans.items()
-        for outcome in _outcomes(_sides(signals, roles), settings, seed)
+        for outcome in _outcomes(_sides(signals, roles), records, settings, seed)
     ]
+    return with_holm(rows)
 
 
-def _outcomes(sides: Sides, settings: AuditSettings, seed: int) -> Iterator[Outcome]:
+def _needed(settings: AuditSettings, extras: Extras) -> list[str]:
+    """The extra answers that some attack needs; raises if one is not given."""
+    for name in settings.attacks:
+        extras.check(required(attack_named(name)), name)
+    return sorted({extra for name in settings.attacks for extra in required(attack_named(name))})
+
+
+def _outcomes(sides: Sides, records: Records, settings: AuditSettings, seed: int) -> Iterator[Outcome]:
+    """Each outcome on all evaluation rows, followed by the same on each slice."""
+    members, nonmembers = sides.evaluation_members, sides.evaluation_nonmembers
+    masks = [slice_masks(side, records, settings.slices) for side in (members, nonmembers)]
+    slices = paired_slices(masks[0], masks[1], settings.least_rows)
     for protocol in settings.protocols:
-        yield from PROTOCOLS[protocol](sides, settings.attacks, seed)
-    yield from adapter.run_attacks(
-        sides.evaluation_members, sides.evaluation_nonmembers, settings.tensorflow_privacy, seed
-    )
+        for outcome in PROTOCOLS[protocol](sides, settings.attacks, seed):
+            yield outcome
+            yield from (outcome.part(name, *masks) for name, masks in slices.items())
+    yield from adapter.run_attacks(members, nonmembers, settings.tensorflow_privacy, seed, slices=slices)
 
 
 def _plan(records: Records, calibration: Records, evaluation: Records, rows: int, seed: int) -> tuple[Matched, Matched]:

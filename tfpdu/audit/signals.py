@@ -1,8 +1,12 @@
-"""The signals that an attack sees: one model's answers on the plain images and on their training views."""
+"""The signals that an attack sees: one model's answers on the plain images and on their training views.
+
+Some attacks need more: the answers of reference models, of an earlier version of the model, or on perturbed images.
+These are the `EXTRAS` of `Signals`, None unless somebody asked for them.
+"""
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +22,45 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
+class References:
+    """What R reference models answer on n rows; see `tfpdu.audit.references` for where they come from.
+
+    Which models may be used for a row must not tell whether the *audited* model was trained on it: an attack would
+    read the answer off this table.
+
+    Attributes:
+      probabilities: float64[n, R], each model's probability of the row's true class on the plain image; NaN where the
+        model is not to be used for the row.
+      included: bool[n, R], this reference model was trained on the row.
+    """
+
+    probabilities: np.ndarray
+    included: np.ndarray
+
+    def __post_init__(self) -> None:
+        p, included = np.asarray(self.probabilities), np.asarray(self.included)
+        if p.ndim != 2 or not p.shape[1] or p.dtype.kind != "f":
+            raise UserError(f"references: expected probabilities float[n, R], got {p.dtype}{list(p.shape)}")
+        if included.shape != p.shape or included.dtype != bool:
+            raise UserError(f"references: expected included bool{list(p.shape)}, got {included.dtype}{included.shape}")
+        if ((p < 0) | (p > 1)).any() or np.isinf(p).any():  # NaN passes
+            raise UserError("references: expected probabilities from 0 to 1, or NaN; are these logits?")
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def __getitem__(self, rows: np.ndarray) -> "References":
+        return References(self.probabilities[rows], self.included[rows])
+
+    def of_models(self, models: np.ndarray) -> "References":
+        """The same rows by the models chosen with an index or boolean array, in that order."""
+        return References(self.probabilities[:, models], self.included[:, models])
+
+
+EXTRAS = ("references", "adversarial", "earlier")
+
+
+@dataclasses.dataclass(frozen=True)
 class Signals:
     """What one model answers on n rows.
 
@@ -27,6 +70,9 @@ class Signals:
       losses0: float64[n], cross-entropy in nats on the plain image.
       losses: float64[n, N], cross-entropy on each of the N views of the row.
       probabilities: float64[n, C], the answer on the plain image.
+      references: what reference models answer, or None.
+      adversarial: float64[n, C], the answer on images perturbed against the model (`perturbed_images`), or None.
+      earlier: float64[n, C], the answer of an earlier version of the model, such as before a deletion, or None.
     """
 
     ids: np.ndarray
@@ -34,21 +80,32 @@ class Signals:
     losses0: np.ndarray
     losses: np.ndarray
     probabilities: np.ndarray
+    references: References | None = None
+    adversarial: np.ndarray | None = None
+    earlier: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.ids)
-        for field in ("labels", "losses0", "losses", "probabilities"):
-            if len(getattr(self, field)) != n:
-                raise UserError(f"signals: {field} has {len(getattr(self, field))} rows, ids have {n}")
+        for field in ("labels", "losses0", "losses", "probabilities", *EXTRAS):
+            value = getattr(self, field)
+            if value is not None and len(value) != n:
+                raise UserError(f"signals: {field} has {len(value)} rows, ids have {n}")
         if self.losses.ndim != 2:
             raise UserError(f"signals: losses must be [n, N], got shape {list(self.losses.shape)}")
+        for field in ("adversarial", "earlier"):
+            value = getattr(self, field)
+            if value is not None and value.shape != self.probabilities.shape:
+                raise UserError(
+                    f"signals: {field} must be {list(self.probabilities.shape)} as the answers, got {list(value.shape)}"
+                )
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, rows: np.ndarray) -> "Signals":
         """The rows chosen by an index or boolean array, in that order."""
-        return Signals(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return Signals(**{name: None if column is None else column[rows] for name, column in columns.items()})
 
     def of(self, ids: np.ndarray) -> "Signals":
         """The rows with these ids, in that order; an unknown id raises."""
@@ -84,16 +141,19 @@ def collect_signals(
     for start in range(0, n, block_rows):
         rows = order[start : start + block_rows]
         images, ids, labels = records.images[rows], records.ids[rows], records.labels[rows]
-        probabilities[rows] = _ask(predict, images, records.classes)
+        probabilities[rows] = ask(predict, images, records.classes)
         losses0[rows] = cross_entropy(probabilities[rows], labels)
         for j in range(policy.count):
             views = render(images, ids, np.full(len(rows), j), policy, seed)  # uint8[b, h, w, c]
-            losses[rows, j] = cross_entropy(_ask(predict, views, records.classes), labels)
+            losses[rows, j] = cross_entropy(ask(predict, views, records.classes), labels)
     return Signals(records.ids, records.labels.astype(np.int64), losses0, losses, probabilities)
 
 
-def _ask(predict: Predict, images: np.ndarray, classes: int) -> np.ndarray:
-    answer = np.asarray(predict(images), np.float64)
+def ask(predict: Predict, images: np.ndarray, classes: int, block_rows: int | None = None) -> np.ndarray:
+    """The model's answers float64[n, C] on uint8 images [n, h, w, c], at most `block_rows` at once if that is given."""
+    size = max(1, block_rows or len(images))
+    blocks = [np.asarray(predict(images[s : s + size]), np.float64) for s in range(0, len(images), size)]
+    answer = np.concatenate(blocks) if blocks else np.empty((0, classes))
     if answer.shape != (len(images), classes):
         raise UserError(f"predict: expected probabilities [{len(images)}, {classes}], got {list(answer.shape)}")
     return answer

@@ -120,6 +120,19 @@ def best_threshold(members: Any, nonmembers: Any) -> float:
     return float(candidates[np.flatnonzero(gain == gain.max())[-1]])
 
 
+def roc_curve(members: Any, nonmembers: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The curve of all rules "member when score >= threshold".
+
+    Returns:
+      false-positive rates, true-positive rates and thresholds, float64[t] each: from +inf (nobody is called a member)
+      down through every observed score. The area under its straight lines is `auc`'s value.
+    """
+    x, y = np.sort(scores(members, "members")), np.sort(scores(nonmembers, "nonmembers"))
+    thresholds = np.append(np.inf, np.unique(np.concatenate([x, y]))[::-1])
+    fpr, tpr = (1 - np.searchsorted(side, thresholds, side="left") / len(side) for side in (y, x))
+    return fpr, tpr, thresholds
+
+
 def tpr_at_fpr(members: Any, nonmembers: Any, fpr: float) -> float | None:
     """The largest TPR of any threshold whose empirical FPR is at most `fpr`; no interpolation.
 

@@ -17,17 +17,18 @@ scikit-learn has dropped; attackers are unseeded, so NumPy's global state is set
 """
 
 import contextlib
+import dataclasses
 import importlib
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from tfpdu.audit.losses import root_moments
-from tfpdu.audit.protocols import Outcome, as_row
+from tfpdu.audit.protocols import Outcome, as_row, with_holm
 from tfpdu.audit.signals import Signals
 from tfpdu.audit.statistics import best_threshold
 from tfpdu.common.errors import UserError
@@ -43,6 +44,7 @@ TRAINED = {
     "knn": "K_NEAREST_NEIGHBORS",
 }
 LEAST_ROWS = 12  # a side: trained attackers part them in two folds, and each fold in three
+Slices = Mapping[str, tuple[np.ndarray, np.ndarray]]
 _ROOT = "tensorflow_privacy.privacy.privacy_tests.membership_inference_attack"
 
 
@@ -61,6 +63,7 @@ def threshold_attack(
     iteration: int = 0,
     population: str = "all_originals",
     fprs: Sequence[float] = (0.1, 0.01),
+    slices: Slices | None = None,
 ) -> list[dict[str, Any]]:
     """Upstream's threshold attacks on loss ("tfp_threshold") and on entropy ("tfp_entropy"), on the plain image.
 
@@ -70,12 +73,13 @@ def threshold_attack(
       iteration: copied into the rows.
       population: copied into the rows.
       fprs: false-positive rates at which the true-positive rate is told.
+      slices: see `run_attacks`.
 
     Returns:
-      Two rows of `audit.json`.
+      Two rows of `audit.json`, and two more a slice.
     """
-    outcomes = run_attacks(members, nonmembers, tuple(THRESHOLDS), 0)
-    return [as_row(outcome, iteration=iteration, population=population, fprs=fprs) for outcome in outcomes]
+    outcomes = run_attacks(members, nonmembers, tuple(THRESHOLDS), 0, slices=slices)
+    return with_holm([as_row(one, iteration=iteration, population=population, fprs=fprs) for one in outcomes])
 
 
 def trained_attacks(
@@ -88,6 +92,7 @@ def trained_attacks(
     iteration: int = 0,
     population: str = "all_originals",
     fprs: Sequence[float] = (0.1, 0.01),
+    slices: Slices | None = None,
 ) -> list[dict[str, Any]]:
     """Upstream's trained attackers; every row is scored by the one that was trained on the other half.
 
@@ -101,35 +106,54 @@ def trained_attacks(
       iteration: copied into the rows.
       population: copied into the rows.
       fprs: false-positive rates at which the true-positive rate is told.
+      slices: see `run_attacks`; attackers are trained anew on each.
 
     Returns:
-      A row of `audit.json` per attacker, named "tfp_lr", "tfp_mlp", ...
+      A row of `audit.json` per attacker, named "tfp_lr", "tfp_mlp", ..., and one more a slice.
     """
     for name in attackers:
         one_of(TRAINED, attackers=name)
-    outcomes = run_attacks(members, nonmembers, attackers, seed, features)
-    return [as_row(outcome, iteration=iteration, population=population, fprs=fprs) for outcome in outcomes]
+    outcomes = run_attacks(members, nonmembers, attackers, seed, features, slices)
+    return with_holm([as_row(one, iteration=iteration, population=population, fprs=fprs) for one in outcomes])
 
 
 def run_attacks(
-    members: Signals, nonmembers: Signals, names: Sequence[str], seed: int, features: str = "probabilities"
+    members: Signals,
+    nonmembers: Signals,
+    names: Sequence[str],
+    seed: int,
+    features: str = "probabilities",
+    slices: Slices | None = None,
 ) -> Iterator[Outcome]:
-    """The scores and the in-sample threshold of each named attack, of `THRESHOLDS` and `TRAINED`."""
+    """The scores and the in-sample threshold of each named attack, of `THRESHOLDS` and `TRAINED`.
+
+    With slices, name -> (bool[n1], bool[n0]) as `tfpdu.audit.slices.paired_slices` gives them, each attack is also run
+    on the rows of each slice alone, as upstream's own `SlicingSpec` does; of a trained attack only the slices with
+    `LEAST_ROWS` rows a side.
+    """
     one_of(("probabilities", "moments"), features=features)
-    if set(names) & set(TRAINED) and min(len(members), len(nonmembers)) < LEAST_ROWS:
+    trained = set(names) & set(TRAINED)
+    if trained and min(len(members), len(nonmembers)) < LEAST_ROWS:
         raise UserError(
             f"tensorflow_privacy: {len(members)} and {len(nonmembers)} rows, at least {LEAST_ROWS} a side are needed"
         )
-    members, nonmembers = (side.take(np.argsort(side.ids, kind="stable")) for side in (members, nonmembers))
     for name in names:
-        if name == "threshold":
-            outcome = _run(_loss_input(members, nonmembers), name, THRESHOLDS[name])
-        elif name == "entropy":
-            outcome = _run(_entropy_input(members, nonmembers), name, THRESHOLDS[name])
-        else:
-            with _global_seed(seed, name), _scikit_learn_of_today():
-                outcome = _run(_feature_input(members, nonmembers, features), name, TRAINED[name])
-        yield outcome
+        yield _outcome(members, nonmembers, name, seed, features)
+        for title, masks in (slices or {}).items():
+            inside, outside = members.take(masks[0]), nonmembers.take(masks[1])
+            if min(len(inside), len(outside)) >= (LEAST_ROWS if name in TRAINED else 1):
+                yield dataclasses.replace(_outcome(inside, outside, name, seed, features), slice=title)
+
+
+def _outcome(members: Signals, nonmembers: Signals, name: str, seed: int, features: str) -> Outcome:
+    members, nonmembers = (side.take(np.argsort(side.ids, kind="stable")) for side in (members, nonmembers))
+    if name == "threshold":
+        return _run(_loss_input(members, nonmembers), name, THRESHOLDS[name])
+    if name == "entropy":
+        return _run(_entropy_input(members, nonmembers), name, THRESHOLDS[name])
+    with _global_seed(seed, name), _scikit_learn_of_today():
+        outcome = _run(_feature_input(members, nonmembers, features), name, TRAINED[name])
+    return dataclasses.replace(outcome, exchangeable=False)  # either half trained the attacker of the other
 
 
 def _run(data: Any, name: str, kind: str) -> Outcome:

@@ -1,10 +1,77 @@
 """Membership-inference attacks, one file each."""
 
-from tfpdu.audit.attacks.base import Attack
+from tfpdu.audit.attacks.adversarial import AdversarialConfidence
+from tfpdu.audit.attacks.base import Attack, check_extras, required
+from tfpdu.audit.attacks.blind import Blind
+from tfpdu.audit.attacks.by_class import ByClass
+from tfpdu.audit.attacks.confidence import Confidence, ConfidenceByClass
+from tfpdu.audit.attacks.correctness import Correctness
+from tfpdu.audit.attacks.entropy import Entropy, EntropyByClass
+from tfpdu.audit.attacks.lira import LiraOffline, LiraOfflineTwoSided, LiraOnline
 from tfpdu.audit.attacks.m_loss import MLoss
 from tfpdu.audit.attacks.m_mean import MMean
+from tfpdu.audit.attacks.modified_entropy import ModifiedEntropy, ModifiedEntropyByClass
 from tfpdu.audit.attacks.moments import Moments
+from tfpdu.audit.attacks.rmia import RmiaOffline, RmiaOnline
+from tfpdu.audit.attacks.two_versions import TwoVersions
+from tfpdu.common.validation import one_of
 
-ATTACKS: dict[str, type[Attack]] = {attack.name: attack for attack in (MLoss, MMean, Moments)}
+ATTACKS: dict[str, type[Attack]] = {
+    attack.name: attack
+    for attack in (
+        MLoss,
+        MMean,
+        Moments,
+        Correctness,
+        Confidence,
+        ConfidenceByClass,
+        Entropy,
+        EntropyByClass,
+        ModifiedEntropy,
+        ModifiedEntropyByClass,
+        AdversarialConfidence,
+        LiraOnline,
+        LiraOffline,
+        LiraOfflineTwoSided,
+        RmiaOnline,
+        RmiaOffline,
+        TwoVersions,
+    )
+}
+BASELINES: dict[str, type[Attack]] = {Blind.name: Blind}  # to run beside attacks; they find nothing, as they should
 
-__all__ = ["ATTACKS", "Attack", "MLoss", "MMean", "Moments"]
+
+def attack_named(name: str) -> type[Attack]:
+    """The attack or baseline of this name; an unknown one raises `UserError`."""
+    known = ATTACKS | BASELINES
+    one_of(known, attacks=name)
+    return known[name]
+
+
+__all__ = [
+    "ATTACKS",
+    "BASELINES",
+    "AdversarialConfidence",
+    "Attack",
+    "Blind",
+    "ByClass",
+    "Confidence",
+    "ConfidenceByClass",
+    "Correctness",
+    "Entropy",
+    "EntropyByClass",
+    "LiraOffline",
+    "LiraOfflineTwoSided",
+    "LiraOnline",
+    "MLoss",
+    "MMean",
+    "ModifiedEntropy",
+    "ModifiedEntropyByClass",
+    "Moments",
+    "RmiaOffline",
+    "RmiaOnline",
+    "TwoVersions",
+    "attack_named",
+    "check_extras",
+    "required",
+]

@@ -1,10 +1,11 @@
 """What every membership-inference attack is."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from tfpdu.audit.signals import Signals
+from tfpdu.common.errors import UserError
 
 
 @runtime_checkable
@@ -13,6 +14,9 @@ class Attack(Protocol):
 
     An attack is made without required arguments, fitted once on calibration rows and then scores others. It sees
     signals only, never the model or the images. `tfpdu.testing.check_attack` is what it has to pass.
+
+    One that needs more than the model's answers names it in a class attribute `requires`, a tuple of names in
+    `tfpdu.audit.EXTRAS`; without that attribute it needs nothing else.
     """
 
     @property
@@ -24,3 +28,22 @@ class Attack(Protocol):
 
     def score(self, signals: Signals) -> np.ndarray:
         """float64[n], finite; higher means member. Row i depends on row i alone."""
+
+
+def required(attack: Any) -> tuple[str, ...]:
+    """The extra answers that an attack, or its class, needs."""
+    return tuple(getattr(attack, "requires", ()))
+
+
+def check_extras(attack: Any, *sides: Signals) -> None:
+    """Raises `UserError` unless every side has the extra answers that the attack needs."""
+    for extra in required(attack):
+        if any(getattr(side, extra) is None for side in sides):
+            raise UserError(f"{attack.name}: the signals have no {extra}, which this attack needs; {_WHENCE[extra]}")
+
+
+_WHENCE = {
+    "references": "see tfpdu.audit.shard_references and collect_references",
+    "adversarial": "see tfpdu.audit.perturbed_images",
+    "earlier": "give the earlier version's probabilities [n, C]",
+}
