@@ -77,8 +77,8 @@ def _measured(right: np.ndarray, labels: np.ndarray, classes: int, confidence: f
     return measured | {"n": n, "n_pos": n_pos, "n_neg": n - n_pos}
 
 
-def _right(model: Predict | np.ndarray, records: Records, block_rows: int = 1024) -> np.ndarray:
-    """bool[n]: rows whose likeliest class is the true one."""
+def probabilities_of(model: Predict | np.ndarray, records: Records, block_rows: int = 1024) -> np.ndarray:
+    """float[n, C]: the model's probabilities on the records, or the given ones, checked."""
     if callable(model):
         starts = range(0, len(records), block_rows)
         blocks = [np.asarray(model(records.images[s : s + block_rows])) for s in starts]
@@ -89,4 +89,9 @@ def _right(model: Predict | np.ndarray, records: Records, block_rows: int = 1024
         raise UserError(f"probabilities: expected [{len(records)}, {records.classes}], got {list(table.shape)}")
     if not np.isfinite(table).all():
         raise UserError(f"probabilities: row {int(np.argwhere(~np.isfinite(table))[0][0])} has a NaN or an infinity")
-    return table.argmax(axis=1) == records.labels
+    return table
+
+
+def _right(model: Predict | np.ndarray, records: Records) -> np.ndarray:
+    """bool[n]: rows whose likeliest class is the true one."""
+    return probabilities_of(model, records).argmax(axis=1) == records.labels
