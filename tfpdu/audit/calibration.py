@@ -48,7 +48,7 @@ def calibration_error(predictions: Predictions, tail: float = 0.025) -> tuple[fl
     terms = largest(signed, ends, tail)
     influences = of_unit[:, used] * np.where(terms.which == 0, 1.0, -1.0)
     low = terms.middle.sum() - joint(terms.middle - terms.low, influences)
-    high = value + joint(terms.high - terms.value, influences)
+    high = terms.middle.sum() + joint(terms.high - terms.middle, influences)
     return value, float(np.clip(low, 0, value)), float(np.clip(high, value, 1))
 
 

@@ -23,6 +23,7 @@ from tfpdu.common.intervals import between_0_and_1
 from tfpdu.data.records import Records
 
 ALL = "all"  # the group of a row that is about all groups of its attribute
+CELLS = "label x "  # before the attribute's name, for cells of class and group
 Row = dict[str, Any]
 
 
@@ -106,6 +107,12 @@ def measures(predictions: Predictions, confidence: float = 0.95) -> list[Row]:
     return rows
 
 
+def of_groups(rows: Sequence[Row]) -> list[Row]:
+    """The rows that tell most: accuracy of classes and groups, and the measures over all groups; no cells."""
+    whole = [row for row in rows if not row["attribute"].startswith(CELLS)]
+    return [row for row in whole if row["group"] == ALL or row["metric"] == "accuracy"]
+
+
 def _of_attribute(predictions: Predictions, attribute: Attribute, tail: float) -> list[Row]:
     known, codes = predictions.known(attribute)
     groups, classes = len(attribute.values), len(predictions.classes)
@@ -121,7 +128,7 @@ def _of_attribute(predictions: Predictions, attribute: Attribute, tail: float) -
     share = len(unknown.labels) / len(predictions.labels)
     rows.append(_row(attribute.name, ALL, "unknown", Estimate(share), _counts(unknown)))
     cells = Attribute(
-        f"label x {attribute.name}",
+        CELLS + attribute.name,
         names_of_cells(predictions.classes, attribute.values),
         known.labels * groups + codes,
     )

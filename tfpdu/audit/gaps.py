@@ -124,10 +124,10 @@ def _worst_and_mean(
     each = largest(values, ends, tail)
     used = np.flatnonzero(np.isfinite(each.value))
     influences = np.stack([influence(k, each.which[k]) for k in used], 1)
-    low = each.middle[used].mean() - joint((each.middle - each.low)[used], influences) / len(used)
-    value = float(each.value[used].mean())
-    high = value + joint((each.high - each.value)[used], influences) / len(used)
-    return of_all, Estimate(value, float(low), high)
+    value, middle = float(each.value[used].mean()), each.middle[used]
+    low = float(middle.mean()) - joint(middle - each.low[used], influences) / len(used)
+    high = float(middle.mean()) + joint(each.high[used] - middle, influences) / len(used)
+    return of_all, Estimate(value, low, max(high, value))
 
 
 def _estimate(found: Largest) -> Estimate:
