@@ -321,7 +321,7 @@ def test_bad_columns_are_refused(arguments, words):
 
 
 def test_bad_scores_and_positives_are_refused():
-    with pytest.raises(UserError, match="row 1 has 1.5"):
+    with pytest.raises(UserError, match=r"row 1 has 1\.5"):
         group_metrics([0, 1], [0, 1], ["a", "b"], scores=[0.5, 1.5])
     with pytest.raises(UserError, match="row 0 has nan"):
         group_metrics([0, 1], [0, 1], ["a", "b"], scores=[np.nan, 0.5])

@@ -64,7 +64,9 @@ def test_other_forms_are_refused_with_an_example(text):
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_and_the_known_ones():
-    with pytest.raises(UserError, match=r"unknown 'equalised_odds.ci_low', did you mean 'equalized_odds.ci_low'\?; known: eq"):
+    with pytest.raises(
+        UserError, match=r"unknown 'equalised_odds.ci_low', did you mean 'equalized_odds.ci_low'\?; known: eq"
+    ):
         Gate.parse("equalised_odds.ci_low>0.1").fires(NUMBERS)
 
 

@@ -1,9 +1,9 @@
 """Membership inference with honest statistics, and group fairness."""
 
-from tfpdu.audit.accuracy import Accuracy, accuracy, accuracy_by_group
+from tfpdu.audit.accuracy import Accuracy, accuracy
 from tfpdu.audit.attacks import ATTACKS, Attack
 from tfpdu.audit.auc import Auc, auc
-from tfpdu.audit.fairness import fairness_rows, group_metrics, of_groups
+from tfpdu.audit.fairness import accuracy_by_group, fairness_rows, group_metrics, of_groups
 from tfpdu.audit.likelihood_ratio import lira_scores, logit_statistic, rmia_scores
 from tfpdu.audit.losses import cross_entropy, cross_entropy_from_logits, entropy, modified_entropy, root_moments
 from tfpdu.audit.membership import AuditSettings, audit_members

@@ -11,7 +11,7 @@ References:
 import numpy as np
 from scipy import special
 
-from tfpdu.audit.extremes import joint, largest
+from tfpdu.audit.extremes import largest, total
 from tfpdu.audit.predictions import Predictions
 from tfpdu.audit.rates import by_unit
 
@@ -47,8 +47,7 @@ def calibration_error(predictions: Predictions, tail: float = 0.025) -> tuple[fl
 
     terms = largest(signed, ends, tail)
     influences = of_unit[:, used] * np.where(terms.which == 0, 1.0, -1.0)
-    low = terms.middle.sum() - joint(terms.middle - terms.low, influences)
-    high = terms.middle.sum() + joint(terms.high - terms.middle, influences)
+    low, high = total(terms, influences, 0.0)
     return value, float(np.clip(low, 0, value)), float(np.clip(high, value, 1))
 
 

@@ -11,7 +11,7 @@ Where one number stands out this is its own interval. Gaps and ratios of two rat
 References:
   [1] Chernozhukov, Lee, Rosen. Intersection bounds: estimation and inference. 2013.
   [2] Zou, Donner. Construction of confidence limits about effect measures: a general approach. 2008 (MOVER).
-  [3] Donner, Zou. Closed-form confidence intervals for functions of the normal mean and standard deviation. 2012, eq. 9.
+  [3] Donner, Zou. Closed-form confidence intervals for functions of the normal mean and standard deviation. 2012.
 """
 
 import dataclasses
@@ -39,6 +39,10 @@ class Largest:
     low: np.ndarray
     high: np.ndarray
     which: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "Largest":
+        """Some of the terms."""
+        return Largest(*(getattr(self, field.name)[rows] for field in dataclasses.fields(self)))
 
 
 def largest(values: np.ndarray, ends: Ends, tail: float) -> Largest:
@@ -70,7 +74,7 @@ def largest(values: np.ndarray, ends: Ends, tail: float) -> Largest:
 def difference_ends(
     value: np.ndarray, low: np.ndarray, high: np.ndarray, correlation: np.ndarray | float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of p_i - p_j for all pairs [2, eq. 5]: float[K, G] each and correlation[K, G, G] -> [K, G, G] each."""
+    """Ends of p_i - p_j for all pairs [2]: float[K, G] each and correlation[K, G, G] -> [K, G, G] each."""
     below, above = value - low, high - value
     gap = value[:, :, None] - value[:, None, :]
 
@@ -106,3 +110,16 @@ def joint(distances: np.ndarray, influences: np.ndarray) -> float:
     alone = norms <= 0
     together = (influences / np.where(alone, 1, norms) * np.where(alone, 0, distances)).sum(1)
     return float(np.sqrt((together**2).sum() + (distances[alone] ** 2).sum()))
+
+
+def total(terms: Largest, influences: np.ndarray, least: float) -> tuple[float, float]:
+    """Both ends of the interval of the sum of all terms' largest numbers, each of which is at least `least`.
+
+    Args:
+      terms: T of them, all finite.
+      influences: float[units, T], of the largest number of each term.
+      least: what a term cannot be below.
+    """
+    low = terms.middle.sum() - joint(terms.middle - terms.low, influences)
+    middle = np.maximum(terms.middle, least)
+    return float(low), float(middle.sum() + joint(np.maximum(terms.high - middle, 0), influences))

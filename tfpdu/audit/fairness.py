@@ -1,4 +1,4 @@
-"""Group fairness of a model: rates, gaps and calibration of the groups of sensitive attributes, rows of `fairness.json`.
+"""Group fairness of a model: rates, gaps and calibration of groups, rows of `fairness.json`.
 
 Three things are called fairness. This is *group fairness*, what a model does to groups of people. It is neither *data
 bias*, the distance of a data set from a prior, nor the *layer spread gap* of a network; and balancing P(attribute) in
@@ -8,6 +8,7 @@ Each value that can be estimated is fairlearn's. A rate of a group without anybo
 without negatives) is None, where fairlearn says 0. How the intervals are made: `rates`, `extremes`, `calibration`.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from tfpdu.data.records import Records
 
 ALL = "all"  # the group of a row that is about all groups of its attribute
 CELLS = "label x "  # before the attribute's name, for cells of class and group
+OF_A_GROUP = ("accuracy", "calibration", *RATES)  # metrics of one group; the others are over all of them
 Row = dict[str, Any]
 
 
@@ -78,6 +80,19 @@ def fairness_rows(
     return [head | row for row in measures(predictions_on(model, records), confidence)]
 
 
+def accuracy_by_group(
+    model: Predict | np.ndarray, records: Records, iteration: int, stage: str, confidence: float = 0.95
+) -> list[Row]:
+    """The rows of `fairness_rows` with the accuracy of each class and of each value of each attribute alone."""
+    predictions = predictions_on(model, records).in_order()
+    tail = (1 - between_0_and_1(confidence)) / 2
+    rows: list[Row] = []
+    for attribute in (Attribute("label", predictions.classes, predictions.labels), *predictions.attributes):
+        known, codes = predictions.known(attribute)
+        rows += _accuracies(known, dataclasses.replace(attribute, codes=codes), tail)
+    return [{"iteration": iteration, "stage": stage, **row} for row in rows]
+
+
 def measures(predictions: Predictions, confidence: float = 0.95) -> list[Row]:
     """Every measure of every group, and of every attribute over its groups.
 
@@ -110,14 +125,33 @@ def measures(predictions: Predictions, confidence: float = 0.95) -> list[Row]:
 def of_groups(rows: Sequence[Row]) -> list[Row]:
     """The rows that tell most: accuracy of classes and groups, and the measures over all groups; no cells."""
     whole = [row for row in rows if not row["attribute"].startswith(CELLS)]
-    return [row for row in whole if row["group"] == ALL or row["metric"] == "accuracy"]
+    return [row for row in whole if row["metric"] not in OF_A_GROUP or row["metric"] == "accuracy"]
+
+
+def numbers(rows: Sequence[Row]) -> dict[str, list[float | None]]:
+    """What a gate may name: measure.end over all attributes, attribute.measure.end, and attribute.group.measure.end.
+
+    The end is value, ci_low or ci_high. Measures over all groups have no group in their names; those of one group have
+    no name without one, and rows that count the unknown have none.
+    """
+    found: dict[str, list[float | None]] = {}
+    for row in rows:
+        attribute, group, metric = row["attribute"], row["group"], row["metric"]
+        for end in ("value", "ci_low", "ci_high") if metric != "unknown" else ():
+            if metric in OF_A_GROUP:
+                found[f"{attribute}.{group}.{metric}.{end}"] = [row[end]]
+                continue
+            found[f"{attribute}.{metric}.{end}"] = [row[end]]
+            if not attribute.startswith(CELLS):
+                found.setdefault(f"{metric}.{end}", []).append(row[end])
+    return found
 
 
 def _of_attribute(predictions: Predictions, attribute: Attribute, tail: float) -> list[Row]:
     known, codes = predictions.known(attribute)
     groups, classes = len(attribute.values), len(predictions.classes)
     accuracy = accuracy_rate(known, codes, groups)
-    rows = list(_accuracies(known, Attribute(attribute.name, attribute.values, codes), tail, accuracy))
+    rows = list(_accuracies(known, dataclasses.replace(attribute, codes=codes), tail, accuracy))
     if known.confidence is not None:
         rows += [_calibration(known.take(codes == g), attribute.name, attribute.values[g], tail) for g in range(groups)]
     rates = group_rates(known, codes, groups) if len(codes) else {}
@@ -139,9 +173,7 @@ def _of_attribute(predictions: Predictions, attribute: Attribute, tail: float) -
     return rows + _accuracies_over_groups(known, cells.name, accuracy, tail)
 
 
-def _accuracies(
-    predictions: Predictions, attribute: Attribute, tail: float, rate: Rate | None = None
-) -> Iterator[Row]:
+def _accuracies(predictions: Predictions, attribute: Attribute, tail: float, rate: Rate | None = None) -> Iterator[Row]:
     """A row a group; of two classes the positives are counted, of more every row is one."""
     rate = rate or accuracy_rate(predictions, attribute.codes, len(attribute.values))
     low, high = rate.ends(tail)
@@ -157,9 +189,11 @@ def _rate_rows(rates: Mapping[str, Rate], attribute: str, names: Sequence[str], 
     for place, name in enumerate(names):
         for metric in RATES if rates else ():
             at = np.unravel_index(place, rates[metric].value.shape)
-            n, n_pos, n_neg = (int(rates[rate].trials[at]) for rate in RATES)  # all rows, positives, the others
+            n, n_pos = (int(rates[rate].trials[at]) for rate in ("selection_rate", "tpr"))
             low, high = ends[metric]
-            rows.append(_row(attribute, name, metric, _estimate(rates[metric].value[at], low[at], high[at]), (n, n_pos)))
+            rows.append(
+                _row(attribute, name, metric, _estimate(rates[metric].value[at], low[at], high[at]), (n, n_pos))
+            )
     return rows
 
 
@@ -214,6 +248,3 @@ def _row(attribute: str, group: str, metric: str, estimate: Estimate, counts: tu
     ends = {"value": estimate.value, "ci_low": estimate.low, "ci_high": estimate.high}
     head = {"attribute": attribute, "group": group, "metric": metric}
     return {**head, **ends, "n": n, "n_pos": n_pos, "n_neg": n - n_pos}
-
-
-

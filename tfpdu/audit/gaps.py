@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tfpdu.audit.extremes import Ends, Largest, difference_ends, joint, largest, ratio_ends
+from tfpdu.audit.extremes import Ends, Largest, difference_ends, joint, largest, ratio_ends, total
 from tfpdu.audit.rates import Rate
 
 MEASURES = (
@@ -49,8 +49,7 @@ def gap(rates: Sequence[Rate], tail: float) -> tuple[Estimate, Estimate]:
 
     def ends(tails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         each = [
-            difference_ends(rate.value, *rate.ends(tails[:, None]), r)
-            for rate, r in zip(rates, together, strict=True)
+            difference_ends(rate.value, *rate.ends(tails[:, None]), r) for rate, r in zip(rates, together, strict=True)
         ]
         low, high = (np.stack(side, 1).reshape(classes, -1) for side in zip(*each, strict=True))
         return low, high
@@ -60,7 +59,7 @@ def gap(rates: Sequence[Rate], tail: float) -> tuple[Estimate, Estimate]:
         of_unit = rates[rate].influence(k)
         return of_unit[:, i] - of_unit[:, j]
 
-    of_worst, mean = _worst_and_mean(values.reshape(classes, -1), ends, influence, tail)
+    of_worst, mean = _worst_and_mean(values.reshape(classes, -1), ends, influence, 0.0, tail)
     return _share(of_worst), _share(mean)
 
 
@@ -80,7 +79,7 @@ def ratio(rate: Rate, tail: float) -> tuple[Estimate, Estimate]:
         of_unit, p, q = rate.influence(k), rate.value[k, i], rate.value[k, j]
         return p / q**2 * of_unit[:, j] - of_unit[:, i] / q
 
-    of_worst, mean = _worst_and_mean(-values.reshape(classes, -1), ends, influence, tail)
+    of_worst, mean = _worst_and_mean(-values.reshape(classes, -1), ends, influence, -1.0, tail)
     return _share(of_worst, -1.0), _share(mean, -1.0)
 
 
@@ -109,9 +108,9 @@ def average(rate: Rate, tail: float) -> Estimate:
 
 
 def _worst_and_mean(
-    values: np.ndarray, ends: Ends, influence: Callable[[int, int], np.ndarray], tail: float
+    values: np.ndarray, ends: Ends, influence: Callable[[int, int], np.ndarray], least: float, tail: float
 ) -> tuple[Estimate, Estimate]:
-    """Of numbers [K, m]: the largest of all, and the mean over the classes of the largest of each."""
+    """Of numbers [K, m], at least `least`: the largest of all, and the mean over the classes of the largest of each."""
     classes = len(values)
 
     def all_ends(tails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -123,10 +122,10 @@ def _worst_and_mean(
         return of_all, of_all
     each = largest(values, ends, tail)
     used = np.flatnonzero(np.isfinite(each.value))
-    influences = np.stack([influence(k, each.which[k]) for k in used], 1)
-    value, middle = float(each.value[used].mean()), each.middle[used]
-    low = float(middle.mean()) - joint(middle - each.low[used], influences) / len(used)
-    high = float(middle.mean()) + joint(each.high[used] - middle, influences) / len(used)
+    each = each.take(used)
+    influences = np.stack([influence(k, which) for k, which in zip(used, each.which, strict=True)], 1)
+    low, high = (end / len(used) for end in total(each, influences, least))
+    value = float(each.value.mean())
     return of_all, Estimate(value, low, max(high, value))
 
 

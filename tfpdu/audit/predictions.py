@@ -1,6 +1,7 @@
 """Predictions beside the truth and the groups that people belong to: what group fairness is measured on."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 from tfpdu.audit.accuracy import probabilities_of
 from tfpdu.audit.signals import Predict
 from tfpdu.common.errors import UserError
-from tfpdu.data.records import UNKNOWN, Records
+from tfpdu.data.attributes import product
+from tfpdu.data.records import UNKNOWN, AttributeSpec, Records
 
 MOST_CELLS = 50  # groups of an attribute, and of all attributes together, that can still be told apart
 
@@ -70,27 +72,21 @@ class Predictions:
     @property
     def together(self) -> Attribute | None:
         """All attributes as one, its values "a, b"; None for fewer than two, or for more than 50 cells."""
-        values: list[str] = [""]
-        codes, known = np.zeros(len(self.labels), np.int64), np.ones(len(self.labels), bool)
-        for attribute in self.attributes:
-            values = [f"{left}, {right}" if left else right for left in values for right in attribute.values]
-            if len(values) > MOST_CELLS:
-                return None
-            codes = codes * len(attribute.values) + attribute.codes
-            known &= attribute.codes != UNKNOWN
-        if len(self.attributes) < 2:
+        cells = math.prod(len(attribute.values) for attribute in self.attributes)
+        if len(self.attributes) < 2 or cells > MOST_CELLS:
             return None
-        name = " x ".join(attribute.name for attribute in self.attributes)
-        return Attribute(name, tuple(values), np.where(known, codes, UNKNOWN))
+        specs = [AttributeSpec(attribute.name, attribute.values) for attribute in self.attributes]
+        spec, codes = product(specs, [attribute.codes for attribute in self.attributes])
+        return Attribute(spec.name, spec.values, codes)
 
     def _each(self, change: Callable[[np.ndarray], np.ndarray]) -> "Predictions":
-        optional = {name: getattr(self, name) for name in ("confidence", "subjects")}
         return dataclasses.replace(
             self,
             labels=change(self.labels),
             predicted=change(self.predicted),
             attributes=tuple(dataclasses.replace(a, codes=change(a.codes)) for a in self.attributes),
-            **{name: None if column is None else change(column) for name, column in optional.items()},
+            confidence=None if self.confidence is None else change(self.confidence),
+            subjects=None if self.subjects is None else change(self.subjects),
         )
 
 

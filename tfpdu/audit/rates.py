@@ -123,7 +123,7 @@ def _metric_frame(
         y_pred=(repeated % classes == one).astype(int),
         sensitive_features=pd.Series(repeated // classes**2, name="group"),
         control_features=pd.Series(one, name="class"),
-        sample_params={name: weight for name in RATES},
+        sample_params=dict.fromkeys(RATES, weight),
     ).by_group
     where = pd.MultiIndex.from_product([positives, range(groups)])
     shape = len(positives), groups

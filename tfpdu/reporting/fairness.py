@@ -1,4 +1,4 @@
-"""Group fairness for a page: each attribute's measures at each stage, and its groups at the last one."""
+"""Group fairness for a page or a terminal: each attribute's measures at each stage, and its groups at the last one."""
 
 import dataclasses
 import math
@@ -9,18 +9,19 @@ from markupsafe import Markup
 
 from tfpdu.reporting import figures
 from tfpdu.reporting.figures import Stage
+from tfpdu.reporting.formatting import count, decimal, percent
 
 Row = Mapping[str, Any]
 
 # measure -> its words, and whether it is a gap (0 is equal) or a share (1 is best)
 MEASURES = {
-    "demographic_parity": ("demographic parity difference", "gap"),
-    "equal_opportunity": ("equal opportunity difference", "gap"),
-    "equalized_odds": ("equalized odds difference", "gap"),
+    "demographic_parity": ("demographic parity", "gap"),
+    "equal_opportunity": ("equal opportunity", "gap"),
+    "equalized_odds": ("equalized odds", "gap"),
     "demographic_parity_ratio": ("demographic parity ratio", "share"),
     "worst_group_accuracy": ("worst-group accuracy", "share"),
-    "adjusted_accuracy": ("adjusted accuracy: mean of the groups", "share"),
-    "average_accuracy": ("average accuracy: all rows", "share"),
+    "adjusted_accuracy": ("adjusted accuracy", "share"),
+    "average_accuracy": ("average accuracy", "share"),
 }
 RATES = {
     "accuracy": "accuracy",
@@ -85,8 +86,9 @@ def sections(rows: Sequence[Row], only: Stage | None = None) -> list[Section]:
 
 
 def _section(attribute: str, index: int, rows: Sequence[Row], only: Stage | None) -> Section:
-    over = [row for row in rows if row["attribute"] == attribute and row["group"] == "all"]
-    mine = [row for row in rows if row["attribute"] == attribute and row["group"] != "all"]
+    own = [row for row in rows if row["attribute"] == attribute]
+    over = [row for row in own if row["metric"] not in RATES]
+    mine = [row for row in own if row["metric"] in RATES]
     if only is None:
         stages = stages_of(over, "metric")
         last = next(iter(stages[-1].values.values())) if stages else {}
@@ -97,7 +99,7 @@ def _section(attribute: str, index: int, rows: Sequence[Row], only: Stage | None
         (words, kind, [_measured(stage.values.get(name)) for stage in stages])
         for name, (words, kind) in _with_means(over).items()
     ]
-    gaps = {name: words.removesuffix(" difference") for name, (words, kind) in MEASURES.items() if kind == "gap"}
+    gaps = {name: words for name, (words, kind) in MEASURES.items() if kind == "gap"}
     return Section(
         attribute=attribute,
         stages=stages,
@@ -138,3 +140,38 @@ def _groups(rows: Sequence[Row]) -> list[tuple[str, int, int, list[Row | None]]]
 def _measured(row: Row | None) -> Row | None:
     value = None if row is None else row.get("value")
     return row if value is not None and math.isfinite(value) else None
+
+
+def as_lines(rows: Sequence[Row], classes: Sequence[str]) -> list[str]:
+    """Plain text for a terminal: of each attribute its measures, then its groups, with intervals.
+
+    Args:
+      rows: of `tfpdu.audit.fairness.measures`.
+      classes: the names of the classes; of two, the second one is the positive.
+    """
+    lines = [f"positive class: {classes[1]}" if len(classes) == 2 else f"{len(classes)} classes, each versus the rest"]
+    for section in sections(rows, Stage("value", "blue", "o", "", {})):
+        unknown = section.unknown["n"] if section.unknown else 0
+        lines += ["", section.attribute + (f" ({count(unknown)} rows of unknown value left out)" if unknown else "")]
+        lines += _aligned([(words, *(_text(row, kind) for row in found)) for words, kind, found in section.measures])
+        heads = ("group", "rows", *(["positives"] if section.two_classes else []), *section.rates)
+        table = [
+            (group, count(n), *([count(n_pos)] if section.two_classes else []), *(_text(row, "share") for row in found))
+            for group, n, n_pos, found in section.groups
+        ]
+        lines += _aligned([heads, *table])
+    return lines
+
+
+def _text(row: Row | None, kind: str) -> str:
+    if row is None:
+        return "not estimable"
+    show = percent if kind == "share" else lambda value: decimal(100 * value, 1)
+    return f"{show(row['value'])} ({show(row['ci_low'])} to {show(row['ci_high'])})"
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table
+    ]

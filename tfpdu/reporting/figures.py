@@ -97,6 +97,11 @@ def gap_chart(name: str, attribute: str, measures: Mapping[str, str], stages: Se
         axes.axvline(0, color=color("ink"), linewidth=1.1)
         _dots(axes, list(measures), stages)
         _category_axis(axes, list(measures.values()))
+        for row, key in enumerate(measures):
+            if all(np.isnan(_number(stage.values.get(key), "value")) for stage in stages):
+                axes.annotate(
+                    "not estimable", (0, row), (5, 0), textcoords="offset points", color=color("muted"), va="center"
+                )
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.set_xlim(-0.015, max(0.1, min(1.02, axes.get_xlim()[1])))
@@ -125,6 +130,8 @@ def _dots(axes: Axes, names: Sequence[str], stages: Sequence[Stage]) -> None:
 
 def _at_stages(group: str, stages: Sequence[Stage]) -> str:
     seen = [(stage.words, stage.values[group]["value"]) for stage in stages if group in stage.values]
+    if all(value is None for _, value in seen):
+        return "not estimable"
     return ", ".join(f"{percent(value)} {words}" for words, value in seen)
 
 
