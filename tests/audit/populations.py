@@ -99,3 +99,46 @@ def covered(population: Population, samples: int, seed: int = 0) -> dict[tuple[s
             if row["attribute"] == "group" and key in truth and row["value"] is not None:
                 hits[key] += row["ci_low"] <= truth[key] <= row["ci_high"]
     return {key: count / samples for key, count in hits.items()}
+
+
+def covered_of_classes(classes: int, unlike: float, rows: int, samples: int, seed: int = 0) -> dict[str, float]:
+    """{measure: share of samples whose interval holds the truth}, of two groups and several classes.
+
+    Args:
+      classes: how many.
+      unlike: 0 makes the groups equal, 1 unlike in everything.
+      rows: of each group in a sample.
+      samples: how many.
+      seed: of the samples.
+    """
+    from tfpdu.audit.fairness import measures
+
+    rng, made = np.random.default_rng(seed), np.random.default_rng(9)
+    answers = np.eye(classes) * 0.7 + 0.3 / classes
+    other = made.dirichlet(np.full(classes, 2.0), classes)
+    given = np.stack([answers, (1 - unlike) * answers + unlike * other])  # P(answer | group, label)
+    shares = np.stack([np.full(classes, 1 / classes)] * 2)
+    shares[1] = (1 - unlike) * shares[1] + unlike * made.dirichlet(np.full(classes, 3.0))
+    truth = _truth_of_classes(given, shares)
+    hits = dict.fromkeys(truth, 0)
+    codes = np.repeat([0, 1], rows)
+    for _ in range(samples):
+        labels = np.concatenate([rng.choice(classes, rows, p=share) for share in shares])
+        predicted = (np.cumsum(given[codes, labels], 1) < rng.random(2 * rows)[:, None]).sum(1).clip(0, classes - 1)
+        attribute = Attribute("group", ("0", "1"), codes)
+        for row in measures(Predictions(labels, predicted, tuple(map(str, range(classes))), (attribute,))):
+            if row["attribute"] == "group" and row["metric"] in truth:
+                hits[row["metric"]] += row["ci_low"] <= truth[row["metric"]] <= row["ci_high"]
+    return {name: count / samples for name, count in hits.items()}
+
+
+def _truth_of_classes(given: np.ndarray, shares: np.ndarray) -> dict[str, float]:
+    selection = np.einsum("gy,gyp->gp", shares, given)
+    tpr = np.einsum("gcc->gc", given)
+    gaps = {"demographic_parity": np.ptp(selection, 0), "equal_opportunity": np.ptp(tpr, 0)}
+    gaps["equalized_odds"] = np.maximum(np.ptp(tpr, 0), np.ptp((selection - shares * tpr) / (1 - shares), 0))
+    ratio = selection.min(0) / selection.max(0)
+    found = {"demographic_parity_ratio": float(ratio.min()), "demographic_parity_ratio_mean": float(ratio.mean())}
+    for name, gap in gaps.items():
+        found |= {name: float(gap.max()), f"{name}_mean": float(gap.mean())}
+    return found

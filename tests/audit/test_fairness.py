@@ -357,3 +357,16 @@ def test_every_interval_covers_93_to_97_percent_of_500_samples_of_unequal_groups
 def test_intervals_cover_where_groups_are_equal_and_a_bootstrap_of_the_gap_never_would():
     shares = populations.covered(populations.EQUAL, 500)
     assert {key: share for key, share in shares.items() if share < 0.92} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("classes", "unlike", "rows"), [(3, 0.5, 1500), (5, 0.5, 1500), (4, 0.0, 1000)])
+def test_the_worst_class_and_the_mean_of_classes_are_covered_too(classes, unlike, rows):
+    """At least 95 % less three standard errors of 200 samples; where classes or groups are alike it is more."""
+    shares = populations.covered_of_classes(classes, unlike, rows, 200)
+    assert {name: share for name, share in shares.items() if share < 0.905} == {}
+
+
+def test_means_of_equal_classes_are_covered():
+    shares = populations.covered_of_classes(4, 0.0, 300, 25)
+    assert {name: share for name, share in shares.items() if share < 0.8} == {}

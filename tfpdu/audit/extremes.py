@@ -86,7 +86,10 @@ def difference_ends(
 
 
 def ratio_ends(value: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of p_i / p_j for all pairs [3]: float[K, G] each -> [K, G, G] each, within [0, 1]; 0 / 0 is NaN."""
+    """Ends of p_i / p_j for all pairs [3]: float[K, G] each -> [K, G, G] each, at least 0 and cut at 2.
+
+    They pass 1 on purpose: a sum of ratios near 1 would be too sure of itself with ends that are cut there.
+    """
     p, q = value[:, :, None], value[:, None, :]
     low_p, high_p, low_q, high_q = low[:, :, None], high[:, :, None], low[:, None, :], high[:, None, :]
     both = p * q
@@ -95,8 +98,8 @@ def ratio_ends(value: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np
     above = both + np.sqrt(np.maximum(both**2 - up * low_q * (2 * q - low_q), 0))
     with np.errstate(divide="ignore", invalid="ignore"):
         lower = np.where(down > 0, down / below, 0.0)
-        upper = np.where(low_q > 0, above / (low_q * (2 * q - low_q)), 1.0)
-    return np.clip(lower, 0, 1), np.clip(upper, 0, 1)
+        upper = np.where(low_q > 0, above / (low_q * (2 * q - low_q)), 2.0)
+    return np.clip(lower, 0, 2), np.clip(upper, 0, 2)
 
 
 def joint(distances: np.ndarray, influences: np.ndarray) -> float:
