@@ -97,7 +97,13 @@ def test_deleted_rows_leave_the_classifier_exactly_and_are_replaced(run, tmp_pat
     assert (receipt["in_classifier"], receipt["pools"]) == (3, {"private": 3})
     assert sum(place["rows"] for place in receipt["where"]) == 3
     assert receipt["incomplete"][0].startswith("generator: it learned 3 of the rows")
-    assert "deleted" in (workdir / "receipts" / "round-0001.html").read_text()
+    page = (workdir / "receipts" / "round-0001.html").read_text()
+    assert "deleted" in page
+    assert "demographic parity, parity" in page
+    rows = [row for row in files.read_json(workdir / "fairness.json") if row["stage"] == "round 1"]
+    assert {row["iteration"] for row in rows} == {1}
+    assert [row for row in receipt["after"]["groups"] if row not in rows] == []
+    assert "demographic_parity" in {row["metric"] for row in rows}
 
 
 def test_a_run_goes_on_after_a_deletion_with_its_size_and_prior_kept(run, tmp_path):

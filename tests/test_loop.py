@@ -108,6 +108,24 @@ def test_the_run_directory_holds_what_the_contract_names(uninterrupted):
     assert {row["stage"] for row in fairness} == {"before", "after", "iteration"}
 
 
+def test_group_fairness_is_measured_before_and_after_algorithm_1_and_after_every_iteration(uninterrupted):
+    rows = json.loads((uninterrupted / "fairness.json").read_text())
+    moments = {}
+    for row in rows:
+        moments.setdefault((row["iteration"], row["stage"]), []).append({**row, "stage": "", "iteration": 0})
+    assert list(moments) == [(0, "before"), (0, "after"), (0, "iteration"), (1, "iteration"), (2, "iteration")]
+    assert moments[0, "after"] == moments[0, "iteration"]
+    for found in moments.values():
+        (parity,) = [r for r in found if (r["attribute"], r["metric"]) == ("parity", "demographic_parity")]
+        assert parity["group"] == "all"
+        assert 0 <= parity["ci_low"] <= parity["value"] <= parity["ci_high"] <= 1
+        # a digit is even or odd, so no class occurs in both groups
+        (odds,) = [r for r in found if (r["attribute"], r["metric"]) == ("parity", "equalized_odds")]
+        assert odds["value"] is None
+    report = (uninterrupted / "report.html").read_text()
+    assert "guarantees none of these measures" in report
+
+
 def test_only_weights_of_the_last_step_are_left(uninterrupted):
     shards = sorted(p.name for p in (uninterrupted / "shards").iterdir() if p.is_dir())
     assert shards == ["0", "1"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpdu.audit import accuracy, accuracy_by_group, audit_members
+from tfpdu.audit import accuracy, audit_members, fairness_rows, of_groups
 from tfpdu.common import files, say
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.run_directory import RunDirectory
@@ -145,6 +145,7 @@ class _DeletionRound:
             return
         learned = after.learner.learn(table.records, table.shard, table.slice, table.weights)
         safe_point()
+        measured = self._measure(learned.ensemble, after, affected, f"round {number}")
         run.record(
             {
                 "event": "deletion",
@@ -156,7 +157,7 @@ class _DeletionRound:
                 "cost": learned.row_epochs / (len(table.records) * self._settings.ensemble.epochs),
                 "unlearn_seconds": learned.seconds,
                 "artefacts": after.learner.artefacts(),
-                **self._measure(learned.ensemble, after, affected),
+                **measured,
             }
         )
 
@@ -172,7 +173,7 @@ class _DeletionRound:
         }
         if before.learner.ready(table.records, table.shard, table.slice, table.weights):
             learned = before.learner.learn(table.records, table.shard, table.slice, table.weights)
-            known |= self._measure(learned.ensemble, before, affected)
+            known |= self._measure(learned.ensemble, before, affected, "iteration")
             known["artefacts"] = before.learner.artefacts()
         self._run.record({"event": "deletion_before", **self._step.key, **known})
 
@@ -195,7 +196,7 @@ class _DeletionRound:
 
     # ---- measuring -----------------------------------------------------------------------------
 
-    def _measure(self, ensemble: Ensemble, state: State, affected: Records) -> dict[str, Any]:
+    def _measure(self, ensemble: Ensemble, state: State, affected: Records, stage: str) -> dict[str, Any]:
         """Accuracy and groups on the test rows, attacks on all originals, and losses on the rows themselves."""
         pools, settings = state.material.pools, self._settings
         test = ensemble.probabilities(pools.test.images)
@@ -217,9 +218,16 @@ class _DeletionRound:
             "test_accuracy": accuracy(test, pools.test).value,
             "loss_of_rows": _mean_loss(ensemble, affected),
             "loss_of_non_members": _mean_loss(ensemble, twins) if len(twins) else None,
-            "groups": accuracy_by_group(test, pools.test, iteration=self._last, stage="iteration"),
+            "groups": self._groups(test, pools.test, stage),
             "audit": audit,
         }
+
+    def _groups(self, probabilities: np.ndarray, test: Records, stage: str) -> list[dict[str, Any]]:
+        """Group fairness: a round's goes to fairness.json, what the receipt says of it is returned."""
+        rows = fairness_rows(probabilities, test, iteration=self._last, stage=stage)
+        if stage != "iteration":  # the iteration wrote its own
+            self._run.replace_rows("fairness.json", rows, iteration=self._last, stage=stage)
+        return of_groups(rows)
 
 
 def _mean_loss(ensemble: Ensemble, records: Records) -> float:

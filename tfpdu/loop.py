@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpdu.audit import accuracy_by_group, audit_members
+from tfpdu.audit import audit_members, fairness_rows
 from tfpdu.bias import bias_report
 from tfpdu.common import files, say
 from tfpdu.common.determinism import configure
@@ -87,7 +87,7 @@ class _Loop:
         return write_report(run.path, show_originals=settings.show_originals)
 
     def _baseline(self) -> None:
-        """The same ensemble on S as it is: accuracy by class and group before Algorithm 1."""
+        """The same ensemble on S as it is: group fairness before Algorithm 1."""
         if self.run_directory.event("baseline") is None:
             self._measure_baseline()
         shutil.rmtree(self.run_directory.file("baseline"), ignore_errors=True)  # it saw rows that will be forgotten
@@ -99,7 +99,7 @@ class _Loop:
         learner = learner_of(material, self.settings, run.file("baseline"))
         learned = learner.learn(left.records, left.shard, left.slice)
         probabilities = learned.ensemble.probabilities(material.pools.test.images)
-        rows = accuracy_by_group(probabilities, material.pools.test, iteration=0, stage="before")
+        rows = fairness_rows(probabilities, material.pools.test, iteration=0, stage="before")
         run.replace_rows("fairness.json", rows, iteration=0, stage="before")
         run.record(
             {
@@ -152,9 +152,10 @@ class _Loop:
         )
 
     def _fairness(self, t: int, probabilities: np.ndarray) -> None:
+        rows = fairness_rows(probabilities, self.state.material.pools.test, iteration=t, stage="iteration")
         for stage in ("after", "iteration") if t == 0 else ("iteration",):
-            rows = accuracy_by_group(probabilities, self.state.material.pools.test, iteration=t, stage=stage)
-            self.run_directory.replace_rows("fairness.json", rows, iteration=t, stage=stage)
+            staged = [row | {"stage": stage} for row in rows]
+            self.run_directory.replace_rows("fairness.json", staged, iteration=t, stage=stage)
 
     def _audit(self, t: int, ensemble: Ensemble) -> float:
         """Membership inference on all originals of S, on the forgotten and on the remaining ones."""

@@ -1,6 +1,6 @@
-"""Membership inference with honest statistics, and accuracy by group."""
+"""Membership inference with honest statistics, and group fairness."""
 
-from tfpdu.audit.accuracy import Accuracy, accuracy, accuracy_by_group
+from tfpdu.audit.accuracy import Accuracy, accuracy
 from tfpdu.audit.attacks import ATTACKS, BASELINES, Attack, ByClass
 from tfpdu.audit.auc import Auc, auc
 from tfpdu.audit.deletion_test import (
@@ -12,6 +12,7 @@ from tfpdu.audit.deletion_test import (
     deletion_verdict,
 )
 from tfpdu.audit.extras import Extras
+from tfpdu.audit.fairness import accuracy_by_group, fairness_rows, group_metrics, of_groups
 from tfpdu.audit.likelihood_ratio import (
     deviation_of_all,
     lira_scores,
@@ -84,13 +85,16 @@ __all__ = [
     "deletion_verdict",
     "deviation_of_all",
     "entropy",
+    "fairness_rows",
     "fix_guesses",
     "forget_retain_test",
+    "group_metrics",
     "hanley_mcneil_se",
     "holm",
     "lira_scores",
     "logit_statistic",
     "modified_entropy",
+    "of_groups",
     "one_run_audit",
     "one_run_epsilon",
     "one_run_p_value",

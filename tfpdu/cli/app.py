@@ -1,7 +1,8 @@
 """What all commands share: the --config flag, presets, exit codes, one-line errors.
 
 Exit 0: done. 2: the user's input is at fault, one line says what. 1: our fault, or the machine's (a full disk).
-130 and 143: stopped by Ctrl-C and SIGTERM at a safe point.
+3: a gate that the user set fired (`tfpdu fairness --fail_if`). 130 and 143: stopped by Ctrl-C and SIGTERM at a safe
+point.
 """
 
 import errno

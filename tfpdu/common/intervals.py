@@ -6,6 +6,8 @@ References:
   [3] Newcombe. Confidence intervals for an effect size measure based on the Mann-Whitney statistic, part 2. 2006.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy import optimize, special
 
@@ -25,10 +27,27 @@ def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tu
     """
     if trials < 1 or not 0 <= successes <= trials:
         raise UserError(f"clopper_pearson: {successes} successes of {trials} trials is not possible")
-    tail = (1 - between_0_and_1(confidence)) / 2
-    low = 0.0 if successes == 0 else float(special.betaincinv(successes, trials - successes + 1, tail))
-    high = 1.0 if successes == trials else float(special.betaincinv(successes + 1, trials - successes, 1 - tail))
-    return low, high
+    low, high = proportion_ends(successes, trials, (1 - between_0_and_1(confidence)) / 2)
+    return float(low), float(high)
+
+
+def proportion_ends(successes: Any, trials: Any, tail: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Both ends of Clopper and Pearson's interval for arrays of counts, which need not be whole numbers.
+
+    Args:
+      successes: 0..trials, any shape.
+      trials: at least 0; without trials the ends are 0 and 1.
+      tail: the chance left beyond either end, in (0, 0.5]; broadcasts with the counts.
+
+    Returns:
+      low and high, in the shape that all three broadcast to.
+    """
+    x, n, tail = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in (successes, trials, tail)))
+    none, all_ = x <= 0, x >= n
+    with np.errstate(invalid="ignore"):
+        low = special.betaincinv(np.where(none, 1.0, x), np.where(none, 1.0, n - x + 1), tail)
+        high = special.betaincinv(np.where(all_, 1.0, x + 1), np.where(all_, 1.0, n - x), 1 - tail)
+    return np.where(none, 0.0, low), np.where(all_, 1.0, high)
 
 
 def hanley_mcneil_se(value: float, n_members: int, n_nonmembers: int) -> float:

@@ -153,15 +153,18 @@ def joint(records: Records, variables: Sequence[str]) -> tuple[AttributeSpec, np
     Returns:
       The spec named 'label x colour', and int64[n] codes; -1 where any part is unknown.
     """
-    specs = [records.spec(name) for name in variables]
+    return product([records.spec(name) for name in variables], [records.column(name) for name in variables])
+
+
+def product(specs: Sequence[AttributeSpec], columns: Sequence[np.ndarray]) -> tuple[AttributeSpec, np.ndarray]:
+    """One attribute out of several, as for `joint`, of int[n] columns of codes."""
     names = [""]
-    codes, known = np.zeros(len(records), np.int64), np.ones(len(records), bool)
-    for variable, spec in zip(variables, specs, strict=True):
-        column = records.column(variable)
+    codes, known = np.zeros(len(columns[0]), np.int64), np.ones(len(columns[0]), bool)
+    for spec, column in zip(specs, columns, strict=True):
         known &= column != UNKNOWN
         codes = codes * spec.cardinality + column
         names = [f"{left}, {right}" if left else right for left in names for right in spec.values]
-    return AttributeSpec(" x ".join(variables), tuple(names)), np.where(known, codes, UNKNOWN)
+    return AttributeSpec(" x ".join(spec.name for spec in specs), tuple(names)), np.where(known, codes, UNKNOWN)
 
 
 def with_joint(records: Records, variables: Sequence[str]) -> Records:

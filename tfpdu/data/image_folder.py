@@ -114,16 +114,21 @@ def load_image_folder(
     )
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, flag: str = "config.data.table", needed: Sequence[str] = ("file",)) -> Table:
     """Reads a CSV with a header; fields are parted by commas, semicolons or tabs, whichever the header has most of.
 
+    Args:
+      path: the file.
+      flag: how the user named it, for messages.
+      needed: columns that it must have.
+
     Raises:
-      UserError: no such file, not UTF-8, no column `file`, or two columns of one name.
+      UserError: no such file, not UTF-8, a column is missing, or two columns of one name.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise UserError(f"config.data.table={path}: no such file") from None
+        raise UserError(f"{flag}={path}: no such file") from None
     except (UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path}: not a readable UTF-8 table ({error})") from None
     header = text.partition("\n")[0]
@@ -131,7 +136,8 @@ def read_table(path: Path) -> Table:
     columns = tuple(name.strip() for name in next(reader, []))
     if len(set(columns)) != len(columns):
         raise UserError(f"{path}: two columns have the same name; it has {', '.join(columns)}")
-    one_of(columns, **{f"{path}: column": "file"})
+    for name in needed:
+        one_of(columns, **{f"{path}: column": name})
     rows: list[dict[str, str]] = []
     lines: list[int] = []
     faults: dict[int, str] = {}

@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A moment at which groups were measured: its words, its looks, and {group: fairness.json row}."""
+    """A moment at which groups were measured: its words, its looks, and {group or measure: fairness.json row}."""
 
     words: str
     role: str
@@ -74,21 +74,7 @@ def group_chart(name: str, attribute: str, groups: Sequence[str], stages: Sequen
       stages: in order of time; values in [0, 1].
     """
     with chart(height=0.85 + 0.36 * len(groups)) as (figure, axes):
-        rows = np.arange(len(groups), dtype=float)
-        offsets = np.linspace(-0.22, 0.22, len(stages)) if len(stages) > 1 else [0.0]
-        for stage, offset in zip(stages, offsets, strict=True):
-            at, low, high = (
-                np.array([_number(stage.values.get(group), key) for group in groups])
-                for key in ("value", "ci_low", "ci_high")
-            )
-            axes.hlines(rows + offset, low, high, color=color(stage.role), linewidth=1.6, alpha=0.55)
-            face = "none" if stage.glyph == "○" else color(stage.role)
-            edge: dict[str, Any] = {
-                "markeredgecolor": color(stage.role),
-                "markerfacecolor": face,
-                "markeredgewidth": 1.6,
-            }
-            axes.plot(at, rows + offset, stage.marker, ms=5, **edge)
+        _dots(axes, groups, stages)
         _category_axis(axes, [_short(group) for group in groups])
         _percent_axis(axes.xaxis)
         axes.set_xlabel("accuracy on the test pool")
@@ -98,8 +84,54 @@ def group_chart(name: str, attribute: str, groups: Sequence[str], stages: Sequen
         return themed_svg(figure, name, f"Accuracy by {attribute}. {words}")
 
 
+def gap_chart(name: str, attribute: str, measures: Mapping[str, str], stages: Sequence[Stage]) -> str:
+    """Differences between groups at up to three stages, with intervals; 0 is equal.
+
+    Args:
+      name: unique in the page.
+      attribute: whose groups are compared.
+      measures: the words of each measure, in the order to show.
+      stages: in order of time; their `values` are {measure: fairness.json row}, values in [0, 1].
+    """
+    with chart(height=0.85 + 0.42 * len(measures)) as (figure, axes):
+        axes.axvline(0, color=color("ink"), linewidth=1.1)
+        _dots(axes, list(measures), stages)
+        _category_axis(axes, list(measures.values()))
+        for row, key in enumerate(measures):
+            if all(np.isnan(_number(stage.values.get(key), "value")) for stage in stages):
+                axes.annotate(
+                    "not estimable", (0, row), (5, 0), textcoords="offset points", color=color("muted"), va="center"
+                )
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.set_xlim(-0.015, max(0.1, min(1.02, axes.get_xlim()[1])))
+        axes.set_xlabel("difference between groups, points")
+        words = "; ".join(f"{words}: {_at_stages(key, stages)}" for key, words in measures.items())
+        return themed_svg(figure, name, f"Differences between the groups of {attribute}. {words}")
+
+
+def _dots(axes: Axes, names: Sequence[str], stages: Sequence[Stage]) -> None:
+    """A row a name; in it a marker and its interval for each stage."""
+    rows = np.arange(len(names), dtype=float)
+    offsets = np.linspace(-0.22, 0.22, len(stages)) if len(stages) > 1 else [0.0]
+    for stage, offset in zip(stages, offsets, strict=True):
+        at, low, high = (
+            np.array([_number(stage.values.get(key), end) for key in names]) for end in ("value", "ci_low", "ci_high")
+        )
+        axes.hlines(rows + offset, low, high, color=color(stage.role), linewidth=1.6, alpha=0.55)
+        face = "none" if stage.glyph == "○" else color(stage.role)
+        edge: dict[str, Any] = {
+            "markeredgecolor": color(stage.role),
+            "markerfacecolor": face,
+            "markeredgewidth": 1.6,
+        }
+        axes.plot(at, rows + offset, stage.marker, ms=5, **edge)
+
+
 def _at_stages(group: str, stages: Sequence[Stage]) -> str:
     seen = [(stage.words, stage.values[group]["value"]) for stage in stages if group in stage.values]
+    if all(value is None for _, value in seen):
+        return "not estimable"
     return ", ".join(f"{percent(value)} {words}" for words, value in seen)
 
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from tfpdu.common.files import write_text
 from tfpdu.reporting import figures, formatting
+from tfpdu.reporting.fairness import sections, stages_of
 from tfpdu.reporting.formatting import exact
 from tfpdu.reporting.guarantees import conditions, guarantees
 from tfpdu.reporting.run_data import RunData, read_run
@@ -87,6 +88,7 @@ def render(run: RunData, title: str | None = None, show_originals: bool = True) 
         samples=_samples(run, show_originals),
         gate=_gate(run),
         groups=_groups(run),
+        fairness=sections(run.fairness),
         table=_table(run),
         charts=_charts(run),
         plan=next(iter(run.named("plan")), None),
@@ -108,7 +110,7 @@ _FILES = (
     ("metrics.jsonl", "what happened, one event a line"),
     ("bias.json", "shares, counts and KL of each attribute"),
     ("audit.json", "every attack, population and iteration"),
-    ("fairness.json", "accuracy by class and group"),
+    ("fairness.json", "accuracy by class and group, group fairness"),
     ("table1.csv", "the table of iterations"),
     ("ledger.jsonl", "deletion requests and their receipts"),
     ("samples/", "the pictures shown here"),
@@ -221,11 +223,13 @@ _AUGMENT_COUNTS = ("requested", "redrawn", "kept_although_different", "redrawn_c
 
 
 def _groups(run: RunData) -> dict[str, Any] | None:
+    cells = {row["attribute"] for row in run.fairness if row.get("attribute", "").startswith("label x ")}
     rows = [row for row in run.fairness if row.get("metric") == "accuracy" and row.get("value") is not None]
+    rows = [row for row in rows if row["attribute"] not in cells]
     charts = []
     for index, attribute in enumerate(dict.fromkeys(row["attribute"] for row in rows)):
         mine = [row for row in rows if row["attribute"] == attribute]
-        stages = _stages(mine)
+        stages = stages_of(mine)
         groups = list(dict.fromkeys(row["group"] for row in mine))
         charts.append(
             {
@@ -237,23 +241,6 @@ def _groups(run: RunData) -> dict[str, Any] | None:
             }
         )
     return {"charts": charts} if charts else None
-
-
-def _stages(rows: list[dict[str, Any]]) -> list[figures.Stage]:
-    last = max((row["iteration"] for row in rows if row["stage"] == "iteration"), default=0)
-    looks = (
-        ("before", "before debiasing", "orange", "o", "○"),
-        ("after", "after debiasing", "blue", "o", "●"),
-        ("iteration", f"after step {last}", "green", "D", "◆"),
-    )
-    stages = []
-    for stage, words, role, marker, glyph in looks:
-        at_last = {
-            r["group"]: r for r in rows if r["stage"] == stage and (stage != "iteration" or r["iteration"] == last)
-        }
-        if at_last and not (stage == "iteration" and last == 0):  # step 0 is the stage after debiasing
-            stages.append(figures.Stage(words, role, marker, glyph, at_last))
-    return stages
 
 
 def _gap(values: Mapping[str, Row]) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tfpdu.common.files import write_text
+from tfpdu.reporting.fairness import MEASURES
 from tfpdu.reporting.html import ATTACK_NAMES, environment, stylesheet
 
 ON = {"requested": "on the deleted rows", "remaining": "on the originals left"}
@@ -22,10 +23,14 @@ def write_receipt_page(path: Path, receipt: Mapping[str, Any]) -> None:
         for key, row in audits[1].items()
         if key[0] == "holdout"
     ]
-    groups = [{(row["attribute"], row["group"]): row["value"] for row in s.get("groups", [])} for s in (before, after)]
-    table = [
-        {"attribute": attribute, "group": group, "before": groups[0].get((attribute, group)), "after": value}
-        for (attribute, group), value in groups[1].items()
-    ]
+    groups = [{_words(row): row["value"] for row in side.get("groups", []) if _words(row)} for side in (before, after)]
+    table = [{"words": words, "before": groups[0].get(words), "after": value} for words, value in groups[1].items()]
     page = environment().get_template("receipt.html")
     write_text(path, page.render(receipt=receipt, attacks=attacks, groups=table, css=Markup(stylesheet())))
+
+
+def _words(row: Mapping[str, Any]) -> str | None:
+    """What a row of group fairness is about; None for what the page leaves to fairness.json."""
+    if row["metric"] == "accuracy":
+        return f"accuracy, {row['attribute']} {row['group']}"
+    return f"{MEASURES[row['metric']][0]}, {row['attribute']}" if row["metric"] in MEASURES else None
