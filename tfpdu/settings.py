@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfpdu.audit import AuditSettings
-from tfpdu.audit.attacks import attack_named, required
+from tfpdu.audit.attacks import new_attack, required
 from tfpdu.augment import AugmentSettings
 from tfpdu.bias import Prior, eda_prior, given_prior, reference_prior, uniform_prior
 from tfpdu.bias.eda.prior import EDAS
@@ -216,7 +216,7 @@ class Settings:
 def _audit(values: dict[str, Any]) -> AuditSettings:
     settings: AuditSettings = _checked(AuditSettings, values, "audit")
     for name in settings.attacks:
-        if needed := required(attack_named(name)):
+        if needed := required(new_attack(name)):
             # Said now and not at the first audit, after the training.
             raise UserError(f"config.audit.attacks: {name!r} needs {', '.join(needed)}, which a run does not collect")
     return settings

@@ -1,7 +1,7 @@
 """Membership inference with honest statistics, and group fairness."""
 
 from tfpdu.audit.accuracy import Accuracy, accuracy
-from tfpdu.audit.attacks import ATTACKS, BASELINES, Attack, ByClass
+from tfpdu.audit.attacks import ATTACKS, BASELINES, Attack, ByClass, new_attack, own_attack
 from tfpdu.audit.auc import Auc, auc
 from tfpdu.audit.deletion_test import (
     AnswerGap,
@@ -21,7 +21,7 @@ from tfpdu.audit.likelihood_ratio import (
     statistic_of_confidence,
 )
 from tfpdu.audit.losses import cross_entropy, cross_entropy_from_logits, entropy, modified_entropy, root_moments
-from tfpdu.audit.membership import AuditSettings, audit_members
+from tfpdu.audit.membership import AuditSettings, attack_populations, audit_members, audit_rows
 from tfpdu.audit.one_run import (
     Guesses,
     OneRunAudit,
@@ -67,9 +67,11 @@ __all__ = [
     "Triple",
     "accuracy",
     "accuracy_by_group",
+    "attack_populations",
     "auc",
     "auc_p_value",
     "audit_members",
+    "audit_rows",
     "balanced_interval",
     "best_threshold",
     "by_subject",
@@ -94,11 +96,13 @@ __all__ = [
     "lira_scores",
     "logit_statistic",
     "modified_entropy",
+    "new_attack",
     "of_groups",
     "one_run_audit",
     "one_run_epsilon",
     "one_run_p_value",
     "over_seeds",
+    "own_attack",
     "paired_slices",
     "permutation_p_value",
     "perturbed_images",

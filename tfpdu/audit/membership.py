@@ -1,13 +1,13 @@
 """The membership audit of one model: rows of `audit.json` for each population, protocol and attack."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfpdu.audit import tensorflow_privacy as adapter
-from tfpdu.audit.attacks import attack_named, required
+from tfpdu.audit.attacks import new_attack, required
 from tfpdu.audit.extras import Extras
 from tfpdu.audit.protocols import PROTOCOLS, Outcome, Sides, as_row, with_holm
 from tfpdu.audit.selection import Matched, check_disjoint, evaluation_role, matched
@@ -28,7 +28,8 @@ class AuditSettings:
     Attributes:
       rows: rows a role: at most so many members and as many non-members, for calibration and again for evaluation.
       protocols: names in `tfpdu.audit.PROTOCOLS`.
-      attacks: names in `tfpdu.audit.ATTACKS`, and "blind", the baseline that must be at 50 %.
+      attacks: names in `tfpdu.audit.ATTACKS`; "blind", the baseline that must be at 50 %; and one's own as
+        "package:function", see `own_attack`.
       tensorflow_privacy: that package's attacks to run as well, on the evaluation rows, as a protocol of this name: of
         "threshold", "entropy", "lr", "knn", "mlp" (10 s at 500 rows a role) and "rf" (minutes).
       least_rows: a population with fewer matched rows in either role is left out.
@@ -57,7 +58,7 @@ class AuditSettings:
         for name in self.protocols:
             one_of(PROTOCOLS, protocols=name)
         for name in self.attacks:
-            attack_named(name)
+            new_attack(name)
         for name in self.tensorflow_privacy:
             one_of({**adapter.THRESHOLDS, **adapter.TRAINED}, tensorflow_privacy=name)
         for fpr in self.fprs:
@@ -105,6 +106,40 @@ def audit_members(
     """
     settings, extras = settings or AuditSettings(), extras or Extras()
     needed = _needed(settings, extras)
+
+    def ask(records: Records) -> Signals:
+        signals = collect_signals(predict, records, policy, seed, settings.block_rows)
+        return extras.join(signals, records, predict, needed, settings.block_rows)
+
+    pools = calibration_nonmembers, evaluation_nonmembers
+    outcomes = attack_populations(ask, populations, *pools, seed=seed, settings=settings, note=note)
+    return audit_rows(outcomes, settings, iteration)
+
+
+def attack_populations(
+    ask: Callable[[Records], Signals],
+    populations: Mapping[str, Records],
+    calibration_nonmembers: Records,
+    evaluation_nonmembers: Records,
+    *,
+    seed: int,
+    settings: AuditSettings,
+    note: Callable[[str], None] = say,
+) -> list[tuple[str, Outcome]]:
+    """What `audit_members` counts: every score behind its rows, for ROC curves and histograms.
+
+    Args:
+      ask: rows -> their signals in that order, with the extra answers that the attacks need; called once at most.
+      populations: see `audit_members`, as for the other arguments.
+      calibration_nonmembers: see there.
+      evaluation_nonmembers: see there.
+      seed: of roles, draws and attacks.
+      settings: see `AuditSettings`.
+      note: see `audit_members`.
+
+    Returns:
+      (population, outcome), ordered by population, protocol, attack and slice as given.
+    """
     check_slices(settings.slices, evaluation_nonmembers)
     pools = {"calibration_nonmembers": calibration_nonmembers, "evaluation_nonmembers": evaluation_nonmembers}
     check_disjoint(dict(populations), pools)
@@ -116,14 +151,22 @@ def audit_members(
             plans[name] = roles
     if not plans:
         return []
-    tables = [*populations.values(), calibration_nonmembers, evaluation_nonmembers]
-    records = _union(tables, plans)
-    signals = collect_signals(predict, records, policy, seed, settings.block_rows)
-    signals = extras.join(signals, records, predict, needed, settings.block_rows)
-    rows = [
-        as_row(outcome, iteration=iteration, population=name, fprs=settings.fprs, confidence=settings.confidence)
+    records = _union([*populations.values(), calibration_nonmembers, evaluation_nonmembers], plans)
+    signals = ask(records)
+    return [
+        (name, outcome)
         for name, roles in plans.items()
         for outcome in _outcomes(_sides(signals, roles), records, settings, seed)
+    ]
+
+
+def audit_rows(
+    outcomes: Sequence[tuple[str, Outcome]], settings: AuditSettings, iteration: int = 0
+) -> list[dict[str, Any]]:
+    """The rows of `audit.json` for the outcomes of one audit, `p_holm` adjusted over all of them."""
+    rows = [
+        as_row(outcome, iteration=iteration, population=name, fprs=settings.fprs, confidence=settings.confidence)
+        for name, outcome in outcomes
     ]
     return with_holm(rows)
 
@@ -131,8 +174,8 @@ def audit_members(
 def _needed(settings: AuditSettings, extras: Extras) -> list[str]:
     """The extra answers that some attack needs; raises if one is not given."""
     for name in settings.attacks:
-        extras.check(required(attack_named(name)), name)
-    return sorted({extra for name in settings.attacks for extra in required(attack_named(name))})
+        extras.check(required(new_attack(name)), name)
+    return sorted({extra for name in settings.attacks for extra in required(new_attack(name))})
 
 
 def _outcomes(sides: Sides, records: Records, settings: AuditSettings, seed: int) -> Iterator[Outcome]:

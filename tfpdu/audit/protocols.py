@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpdu.audit.attacks import Attack, MLoss, Moments, attack_named, check_extras
+from tfpdu.audit.attacks import Attack, MLoss, Moments, check_extras, new_attack
 from tfpdu.audit.auc import auc
 from tfpdu.audit.signals import Signals
 from tfpdu.audit.significance import auc_p_value, holm
@@ -60,7 +60,7 @@ def holdout(sides: Sides, attacks: Sequence[str], seed: int) -> Iterator[Outcome
         attack = _fitted(name, sides, seed)
         threshold = best_threshold(attack.score(sides.calibration_members), attack.score(sides.calibration_nonmembers))
         scores = attack.score(sides.evaluation_members), attack.score(sides.evaluation_nonmembers)
-        yield Outcome(name, "holdout", *scores, threshold)
+        yield Outcome(attack.name, "holdout", *scores, threshold)
 
 
 def yu2021(sides: Sides, attacks: Sequence[str], seed: int) -> Iterator[Outcome]:
@@ -123,7 +123,7 @@ def with_holm(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _fitted(name: str, sides: Sides, seed: int) -> Attack:
-    attack = attack_named(name)()
+    attack = new_attack(name)
     check_extras(attack, *(getattr(sides, field.name) for field in dataclasses.fields(sides)))
     attack.fit(sides.calibration_members, sides.calibration_nonmembers, seed)
     return attack

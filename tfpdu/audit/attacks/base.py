@@ -16,7 +16,8 @@ class Attack(Protocol):
     signals only, never the model or the images. `tfpdu.testing.check_attack` is what it has to pass.
 
     One that needs more than the model's answers names it in a class attribute `requires`, a tuple of names in
-    `tfpdu.audit.EXTRAS`; without that attribute it needs nothing else.
+    `tfpdu.audit.EXTRAS`; without that attribute it needs nothing else. One that cannot do without answers on views
+    (`losses`, where N may be 0 for bare answers) says so by a class attribute `uses_views = True`.
     """
 
     @property
@@ -33,6 +34,11 @@ class Attack(Protocol):
 def required(attack: Any) -> tuple[str, ...]:
     """The extra answers that an attack, or its class, needs."""
     return tuple(getattr(attack, "requires", ()))
+
+
+def uses_views(attack: Any) -> bool:
+    """Whether an attack, or its class, cannot do without answers on views."""
+    return bool(getattr(attack, "uses_views", False))
 
 
 def check_extras(attack: Any, *sides: Signals) -> None:

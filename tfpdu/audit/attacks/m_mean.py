@@ -19,6 +19,7 @@ class MMean:
     """
 
     name = "m_mean"
+    uses_views = True
 
     def fit(self, members: Signals, nonmembers: Signals, seed: int) -> None:
         """Nothing to learn: the threshold is the protocol's."""

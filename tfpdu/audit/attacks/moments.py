@@ -33,6 +33,7 @@ class Moments:
     """
 
     name = "moments"
+    uses_views = True
 
     def __init__(self, orders: int = 20, hidden: int = 20, decay: float = 1e-3):
         self._orders, self._hidden, self._decay = orders, hidden, decay
