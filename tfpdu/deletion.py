@@ -23,6 +23,7 @@ from tfpdu.preparation import prepare_data
 from tfpdu.purge import purge
 from tfpdu.receipts import write_receipt
 from tfpdu.reporting import write_report
+from tfpdu.run_audit import shard_extras, within_reach
 from tfpdu.settings import Settings
 from tfpdu.state import State, open_ledger
 from tfpdu.steps import Step, last_step
@@ -145,7 +146,7 @@ class _DeletionRound:
             return
         learned = after.learner.learn(table.records, table.shard, table.slice, table.weights)
         safe_point()
-        measured = self._measure(learned.ensemble, after, affected, f"round {number}")
+        measured = self._measure(learned.ensemble, table.shard, after, affected, f"round {number}")
         run.record(
             {
                 "event": "deletion",
@@ -173,7 +174,7 @@ class _DeletionRound:
         }
         if before.learner.ready(table.records, table.shard, table.slice, table.weights):
             learned = before.learner.learn(table.records, table.shard, table.slice, table.weights)
-            known |= self._measure(learned.ensemble, before, affected, "iteration")
+            known |= self._measure(learned.ensemble, table.shard, before, affected, "iteration")
             known["artefacts"] = before.learner.artefacts()
         self._run.record({"event": "deletion_before", **self._step.key, **known})
 
@@ -196,13 +197,16 @@ class _DeletionRound:
 
     # ---- measuring -----------------------------------------------------------------------------
 
-    def _measure(self, ensemble: Ensemble, state: State, affected: Records, stage: str) -> dict[str, Any]:
+    def _measure(
+        self, ensemble: Ensemble, shard: np.ndarray, state: State, affected: Records, stage: str
+    ) -> dict[str, Any]:
         """Accuracy and groups on the test rows, attacks on all originals, and losses on the rows themselves."""
         pools, settings = state.material.pools, self._settings
         test = ensemble.probabilities(pools.test.images)
         left = state.tables.originals(self._step).records
         others = concatenate([pools.non_members_calibration, pools.non_members_evaluation])
         twins = others.take(np.isin(others.labels, affected.labels))
+        extras = shard_extras(ensemble, shard, state.material, settings.seed)
         audit = audit_members(
             ensemble.probabilities,
             {"requested": affected, "remaining": left.without(affected.ids.tolist())},
@@ -210,9 +214,10 @@ class _DeletionRound:
             pools.non_members_evaluation,
             policy=settings.views,
             seed=settings.seed,
-            settings=settings.audit,
+            settings=within_reach(settings.audit, extras),
             iteration=self._last,
             note=lambda line: None,
+            extras=extras,
         )
         return {
             "test_accuracy": accuracy(test, pools.test).value,

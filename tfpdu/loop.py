@@ -30,6 +30,7 @@ from tfpdu.deletion import carry_out
 from tfpdu.ensemble import Ensemble
 from tfpdu.ensemble.settings import PLACEMENT
 from tfpdu.reporting import TensorBoardWriter, write_report, write_table1
+from tfpdu.run_audit import shard_extras, within_reach
 from tfpdu.settings import Settings
 from tfpdu.state import State, learner_of
 from tfpdu.steps import Step
@@ -122,7 +123,7 @@ class _Loop:
         test = learned.ensemble.probabilities(material.pools.test.images)
         self._fairness(t, test)
         safe_point()
-        audit_seconds = self._audit(t, learned.ensemble)
+        audit_seconds = self._audit(t, learned.ensemble, step)
         bias = bias_report(material.drawn, records, self.state.prior, settings.augment.smoothing, step.weights)
         event = {
             "event": "iteration",
@@ -157,12 +158,13 @@ class _Loop:
             staged = [row | {"stage": stage} for row in rows]
             self.run_directory.replace_rows("fairness.json", staged, iteration=t, stage=stage)
 
-    def _audit(self, t: int, ensemble: Ensemble) -> float:
+    def _audit(self, t: int, ensemble: Ensemble, step: Table) -> float:
         """Membership inference on all originals of S, on the forgotten and on the remaining ones."""
         start = time.monotonic()
         material, settings = self.state.material, self.settings
         last = settings.loop.iterations
         gone = self.state.tables.gone(Step(t))
+        extras = shard_extras(ensemble, step.shard, material, settings.seed)
         rows = audit_members(
             ensemble.probabilities,
             {
@@ -174,8 +176,9 @@ class _Loop:
             material.pools.non_members_evaluation,
             policy=settings.views,
             seed=settings.seed,
-            settings=settings.full_audit if t in (0, last // 2, last) else settings.audit,
+            settings=within_reach(settings.full_audit if t in (0, last // 2, last) else settings.audit, extras),
             iteration=t,
+            extras=extras,
             note=say if t == 0 else lambda line: None,  # the same pools every time: said once
         )
         self.run_directory.replace_rows("audit.json", rows, iteration=t)

@@ -207,18 +207,23 @@ class Settings:
             views=_build(ViewPolicy, config, "views"),
             loop=_build(LoopSettings, config, "loop"),
             deletion=_build(DeletionSettings, config, "deletion"),
-            audit=_audit(audit),
-            full_audit=_audit({**audit, **full}),
+            audit=_audit(audit, ensemble.shards),
+            full_audit=_audit({**audit, **full}, ensemble.shards),
             show_originals=bool(config["report"]["originals"]),
         )
 
 
-def _audit(values: dict[str, Any]) -> AuditSettings:
+def _audit(values: dict[str, Any], shards: int) -> AuditSettings:
     settings: AuditSettings = _checked(AuditSettings, values, "audit")
     for name in settings.attacks:
-        if needed := required(new_attack(name)):
-            # Said now and not at the first audit, after the training.
-            raise UserError(f"config.audit.attacks: {name!r} needs {', '.join(needed)}, which a run does not collect")
+        needed = required(new_attack(name))
+        # Said now and not at the first audit, after the training.
+        if missing := [extra for extra in needed if extra != "references"]:
+            raise UserError(f"config.audit.attacks: {name!r} needs {', '.join(missing)}, which a run does not collect")
+        if needed and shards < 2:
+            raise UserError(f"config.audit.attacks: {name!r} needs reference models, so config.ensemble.shards >= 2")
+        if name.endswith("_online"):
+            raise UserError(f"config.audit.attacks: {name!r} needs models trained with each row; take the offline one")
     return settings
 
 

@@ -21,7 +21,7 @@ from tfpdu.audit.likelihood_ratio import (
     statistic_of_confidence,
 )
 from tfpdu.audit.losses import cross_entropy, cross_entropy_from_logits, entropy, modified_entropy, root_moments
-from tfpdu.audit.membership import AuditSettings, attack_populations, audit_members, audit_rows
+from tfpdu.audit.membership import AuditSettings, attack_populations, audit_members, audit_rows, audited_rows
 from tfpdu.audit.one_run import (
     Guesses,
     OneRunAudit,
@@ -72,6 +72,7 @@ __all__ = [
     "auc_p_value",
     "audit_members",
     "audit_rows",
+    "audited_rows",
     "balanced_interval",
     "best_threshold",
     "by_subject",

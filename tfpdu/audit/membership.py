@@ -140,24 +140,28 @@ def attack_populations(
     Returns:
       (population, outcome), ordered by population, protocol, attack and slice as given.
     """
-    check_slices(settings.slices, evaluation_nonmembers)
-    pools = {"calibration_nonmembers": calibration_nonmembers, "evaluation_nonmembers": evaluation_nonmembers}
-    check_disjoint(dict(populations), pools)
-    check_disjoint({"calibration_nonmembers": calibration_nonmembers}, {"evaluation_nonmembers": evaluation_nonmembers})
-    plans = {}
-    for name, records in populations.items():
-        roles = _plan(records, calibration_nonmembers, evaluation_nonmembers, settings.rows, seed)
-        if _usable(name, roles, settings, note):
-            plans[name] = roles
-    if not plans:
+    plans, records = _planned(populations, calibration_nonmembers, evaluation_nonmembers, seed, settings, note)
+    if records is None:
         return []
-    records = _union([*populations.values(), calibration_nonmembers, evaluation_nonmembers], plans)
     signals = ask(records)
     return [
         (name, outcome)
         for name, roles in plans.items()
         for outcome in _outcomes(_sides(signals, roles), records, settings, seed)
     ]
+
+
+def audited_rows(
+    populations: Mapping[str, Records],
+    calibration_nonmembers: Records,
+    evaluation_nonmembers: Records,
+    *,
+    seed: int,
+    settings: AuditSettings,
+    note: Callable[[str], None] = say,
+) -> Records | None:
+    """The rows that `attack_populations` will ask about, each once; None where every population is left out."""
+    return _planned(populations, calibration_nonmembers, evaluation_nonmembers, seed, settings, note)[1]
 
 
 def audit_rows(
@@ -188,6 +192,26 @@ def _outcomes(sides: Sides, records: Records, settings: AuditSettings, seed: int
             yield outcome
             yield from (outcome.part(name, *masks) for name, masks in slices.items())
     yield from adapter.run_attacks(members, nonmembers, settings.tensorflow_privacy, seed, slices=slices)
+
+
+def _planned(
+    populations: Mapping[str, Records],
+    calibration: Records,
+    evaluation: Records,
+    seed: int,
+    settings: AuditSettings,
+    note: Callable[[str], None],
+) -> tuple[dict[str, tuple[Matched, Matched]], Records | None]:
+    """Both roles of each population that has enough rows, and all rows of all of them."""
+    check_slices(settings.slices, evaluation)
+    check_disjoint(dict(populations), {"calibration_nonmembers": calibration, "evaluation_nonmembers": evaluation})
+    check_disjoint({"calibration_nonmembers": calibration}, {"evaluation_nonmembers": evaluation})
+    plans = {}
+    for name, records in populations.items():
+        roles = _plan(records, calibration, evaluation, settings.rows, seed)
+        if _usable(name, roles, settings, note):
+            plans[name] = roles
+    return plans, _union([*populations.values(), calibration, evaluation], plans) if plans else None
 
 
 def _plan(records: Records, calibration: Records, evaluation: Records, rows: int, seed: int) -> tuple[Matched, Matched]:

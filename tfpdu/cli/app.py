@@ -1,7 +1,7 @@
 """What all commands share: the --config flag, presets, exit codes, one-line errors.
 
 Exit 0: done. 2: the user's input is at fault, one line says what. 1: our fault, or the machine's (a full disk).
-3: a gate that the user set fired (`tfpdu fairness --fail_if`). 130 and 143: stopped by Ctrl-C and SIGTERM at a safe
+3: a gate that the user set fired (`--fail_if`). 130 and 143: stopped by Ctrl-C and SIGTERM at a safe
 point.
 """
 
@@ -145,6 +145,18 @@ def _preset_directory() -> Path:
     if spec is None or not spec.submodule_search_locations:
         return Path(__file__).resolve().parents[2] / "configs"
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def json_path(text: str) -> Path | None:
+    """The file that --output names, None for an empty text; raises `UserError` where it cannot be written as .json."""
+    if not text:
+        return None
+    path = Path(text)
+    if path.suffix != ".json" or path.is_dir():
+        raise UserError(f"--output={text}: expected a file that ends in .json")
+    if not path.parent.is_dir():
+        raise UserError(f"--output={text}: no such directory as {path.parent}")
+    return path
 
 
 def as_dict(config: ConfigDict) -> dict[str, Any]:

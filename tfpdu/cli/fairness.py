@@ -40,7 +40,7 @@ def _main(argv: Sequence[str]) -> None:
     del argv
     if not _PREDICTIONS.value:
         raise UserError("--predictions: expected a CSV of predictions, e.g. --predictions=my_model.csv")
-    output = _json_path(_OUTPUT.value)
+    output = app.json_path(_OUTPUT.value)
     from tfpdu.audit.fairness import measures, numbers
     from tfpdu.audit.prediction_file import PredictionColumns, cautions, read_predictions, split_names
     from tfpdu.common import files
@@ -70,17 +70,6 @@ def _main(argv: Sequence[str]) -> None:
     if fired:
         print(f"tfpdu: --fail_if: {'; '.join(fired)}", file=sys.stderr)
         sys.exit(FIRED)
-
-
-def _json_path(text: str) -> Path | None:
-    if not text:
-        return None
-    path = Path(text)
-    if path.suffix != ".json" or path.is_dir():
-        raise UserError(f"--output={text}: expected a file that ends in .json")
-    if not path.parent.is_dir():
-        raise UserError(f"--output={text}: no such directory as {path.parent}")
-    return path
 
 
 def main() -> None:

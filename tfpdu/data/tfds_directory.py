@@ -58,6 +58,29 @@ def open_data_set(name: str, version: str, origin: str, directory: str = "") -> 
         ) from None
 
 
+def stored_builder(name: str, directory: str = "") -> Any:
+    """The newest version of any TFDS data set that is on disk; nothing is downloaded.
+
+    Args:
+      name: as TFDS has it, "mnist" or "cats_vs_dogs/large".
+      directory: a TFDS data directory; empty = TFDS_DATA_DIR.
+
+    Raises:
+      UserError: it is not there, or not readable.
+    """
+    import tensorflow_datasets as tfds
+
+    root = Path(directory or os.environ.get("TFDS_DATA_DIR", "") or "~/tensorflow_datasets").expanduser()
+    versions = [path.parent for path in (root / name).glob("*/dataset_info.json")]
+    if not versions:
+        raise UserError(f"no data set {name!r} in {root}; set TFDS_DATA_DIR to a TFDS data directory that holds it")
+    newest = max(versions, key=lambda path: [int(part) if part.isdecimal() else -1 for part in path.name.split(".")])
+    try:
+        return tfds.builder_from_directory(newest)
+    except Exception as error:  # TFDS raises many kinds for a damaged directory
+        raise UserError(f"{newest}: cannot be read ({str(error).strip().splitlines()[0][:160]})") from None
+
+
 def _reach(address: str) -> None:
     """Raises `OSError` at once where there is no network; TFDS would try again for minutes."""
     # An answer that refuses the request still shows that the host is there.

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from tfpdu.reporting import figures
 from tfpdu.reporting.figures import Stage
-from tfpdu.reporting.formatting import count, decimal, percent
+from tfpdu.reporting.formatting import aligned, count, decimal, percent
 
 Row = Mapping[str, Any]
 
@@ -153,13 +153,13 @@ def as_lines(rows: Sequence[Row], classes: Sequence[str]) -> list[str]:
     for section in sections(rows, Stage("value", "blue", "o", "", {})):
         unknown = section.unknown["n"] if section.unknown else 0
         lines += ["", section.attribute + (f" ({count(unknown)} rows of unknown value left out)" if unknown else "")]
-        lines += _aligned([(words, *(_text(row, kind) for row in found)) for words, kind, found in section.measures])
+        lines += aligned([(words, *(_text(row, kind) for row in found)) for words, kind, found in section.measures])
         heads = ("group", "rows", *(["positives"] if section.two_classes else []), *section.rates)
         table = [
             (group, count(n), *([count(n_pos)] if section.two_classes else []), *(_text(row, "share") for row in found))
             for group, n, n_pos, found in section.groups
         ]
-        lines += _aligned([heads, *table])
+        lines += aligned([heads, *table])
     return lines
 
 
@@ -168,10 +168,3 @@ def _text(row: Row | None, kind: str) -> str:
         return "not estimable"
     show = percent if kind == "share" else lambda value: decimal(100 * value, 1)
     return f"{show(row['value'])} ({show(row['ci_low'])} to {show(row['ci_high'])})"
-
-
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table
-    ]

@@ -1,7 +1,7 @@
 """Numbers as a reader wants them; in HTML each one also carries its exact value in a `<data>` element."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -51,6 +51,16 @@ def duration(value: float | None) -> str:
 def decimal(value: float | None, digits: int = 3) -> str:
     """A plain decimal number: 0.51234 -> '0.512'."""
     return _shown(value, lambda v: _rounded(v, digits))
+
+
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table for a terminal, its columns padded to the widest cell; no line for no row."""
+    if not table:
+        return []
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table
+    ]
 
 
 def exact(show: Callable[..., str]) -> Callable[..., Markup]:

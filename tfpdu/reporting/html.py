@@ -11,7 +11,8 @@ import jinja2
 from markupsafe import Markup
 
 from tfpdu.common.files import write_text
-from tfpdu.reporting import figures, formatting
+from tfpdu.reporting import attacks, figures, formatting
+from tfpdu.reporting.attacks import POPULATIONS, PROTOCOLS, attack_name
 from tfpdu.reporting.fairness import sections, stages_of
 from tfpdu.reporting.formatting import exact
 from tfpdu.reporting.guarantees import conditions, guarantees
@@ -24,29 +25,6 @@ from tfpdu.unlearning import network_capacity
 
 Row = Mapping[str, Any]
 
-POPULATIONS = {
-    "all_originals": "all originals of S",
-    "forgotten": "originals forgotten so far",
-    "remaining": "originals not yet forgotten",
-}
-ATTACK_NAMES = {
-    "m_loss": "M-Loss",
-    "m_mean": "M-Mean",
-    "moments": "Moments",
-    "tfp_threshold": "loss threshold",
-    "tfp_entropy": "entropy threshold",
-    "tfp_lr": "logistic regression",
-    "tfp_mlp": "perceptron",
-    "tfp_knn": "nearest neighbours",
-    "tfp_rf": "random forest",
-}
-PROTOCOLS = {
-    "holdout": "thresholds and attackers are fitted on other rows than those that are counted",
-    "yu2021": "as Yu et al. 2021: the threshold is the best one for the very rows that are counted, so that even an "
-    "attack that knows nothing ends a little above 50%",
-    "tensorflow_privacy": "as TensorFlow Privacy counts: the best threshold for the very rows that are counted, so "
-    "again a little above 50% by construction",
-}
 _HERE = Path(__file__).parent
 
 
@@ -134,7 +112,7 @@ def environment() -> jinja2.Environment:
     names = ("percent", "count", "nats", "duration", "decimal")
     environment.filters.update({name: exact(getattr(formatting, name)) for name in names})
     environment.filters["above_guessing"] = above_guessing
-    environment.filters["attack_name"] = lambda name: ATTACK_NAMES.get(name, name)
+    environment.filters |= {"attack_name": attack_name, "verdict": attacks.verdict, "p_value": attacks.p_text}
     return environment
 
 
@@ -284,7 +262,7 @@ def _charts(run: RunData) -> dict[str, Any] | None:
 def _attacks(run: RunData) -> dict[str, Any] | None:
     forgotten = {row["iteration"]: row.get("forget_fraction") for row in _table(run)}
     rows = [
-        {**row, "forget_fraction": forgotten[row["iteration"]], "attack": _plain_name(row["attack"])}
+        {**row, "forget_fraction": forgotten[row["iteration"]], "attack": attack_name(row["attack"])}
         for row in main_audit(run)
         if forgotten.get(row["iteration"]) is not None
     ]
@@ -326,7 +304,3 @@ def _attack_measures(run: RunData, iterations: list[int]) -> dict[str, Any]:
 
 def _joined(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _plain_name(attack: str) -> str:
-    return ATTACK_NAMES.get(attack, attack)

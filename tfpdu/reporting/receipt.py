@@ -7,8 +7,9 @@ from typing import Any
 from markupsafe import Markup
 
 from tfpdu.common.files import write_text
+from tfpdu.reporting.attacks import attack_name
 from tfpdu.reporting.fairness import MEASURES
-from tfpdu.reporting.html import ATTACK_NAMES, environment, stylesheet
+from tfpdu.reporting.html import environment, stylesheet
 
 ON = {"requested": "on the deleted rows", "remaining": "on the originals left"}
 
@@ -19,7 +20,7 @@ def write_receipt_page(path: Path, receipt: Mapping[str, Any]) -> None:
     keys = ("protocol", "population", "attack")
     audits = [{tuple(row[k] for k in keys): row for row in side.get("audit", [])} for side in (before, after)]
     attacks = [
-        {"words": f"{ATTACK_NAMES.get(key[2], key[2])} {ON[key[1]]}", "before": audits[0].get(key), "after": row}
+        {"words": f"{attack_name(key[2])} {ON[key[1]]}", "before": audits[0].get(key), "after": row}
         for key, row in audits[1].items()
         if key[0] == "holdout"
     ]

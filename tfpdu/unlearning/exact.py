@@ -8,7 +8,7 @@ that saw the row can be taken for one that did not. Files that no current key na
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -110,17 +110,21 @@ class ShardedLearner:
             self._executor.run([self._job(s, keys[s], rows, np.flatnonzero(shard == s), slice_) for s in waiting])
         notes = [files.read_json(self._note(s, key)) for s in retrained for key in keys[s] if key not in reused]
         return Learned(
-            ensemble=Ensemble(
-                [self._weights_file(s, last[s]) for s in filled],
-                self._evaluator(),
-                self.settings,
-                sizes=[int((shard == s).sum()) for s in filled],
-            ),
+            ensemble=self._ensemble(shard, last),
             retrained=retrained,
             seconds=sum(note["seconds"] for note in notes),
             row_epochs=sum(note["row_epochs"] for note in notes),
             keys=last,
         )
+
+    def found(
+        self, records: Records, shard: np.ndarray, slice_: np.ndarray, weights: np.ndarray | None = None
+    ) -> Ensemble | None:
+        """The ensemble that learned this table, if all its weights are there; nothing is trained or removed."""
+        if not self.ready(records, shard, slice_, weights):
+            return None
+        keys = self.keys(records, shard, slice_, weights)
+        return self._ensemble(shard, [shard_keys[-1] for shard_keys in keys])
 
     def ready(self, records: Records, shard: np.ndarray, slice_: np.ndarray, weights: np.ndarray | None = None) -> bool:
         """Whether learning this table would train nothing, since all its weights are there."""
@@ -134,6 +138,12 @@ class ShardedLearner:
     def artefacts(self) -> dict[str, str]:
         """{file: SHA-256} of all weights that are there, by their path below `directory`."""
         return {str(p.relative_to(self.directory)): files.file_hash(p) for p in sorted(self.directory.glob("*/*.h5"))}
+
+    def _ensemble(self, shard: np.ndarray, last: Sequence[str]) -> Ensemble:
+        """The models of the shards that hold rows, in their order."""
+        filled = [s for s in range(self.settings.shards) if np.any(shard == s)]
+        files_ = [self._weights_file(s, last[s]) for s in filled]
+        return Ensemble(files_, self._evaluator(), self.settings, sizes=[int((shard == s).sum()) for s in filled])
 
     # ---- training ----------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from tfpdu.common.validation import did_you_mean
 
 
 def own_attack(name: str) -> Attack:
-    """A new attack from "package.module:function", where the function, or class, makes an unfitted one without arguments.
+    """A new attack from "package.module:function", a function or class that makes an unfitted one without arguments.
 
     Raises:
       UserError: the module cannot be imported, lacks the function, or what that makes is no `Attack`.

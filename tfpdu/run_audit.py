@@ -1,0 +1,79 @@
+"""The audit of a run's ensemble: in the loop, in a deletion round, and of a run directory afterwards."""
+
+import dataclasses
+
+import numpy as np
+
+from tfpdu.audit import AuditSettings, Extras, new_attack, references_from_shards
+from tfpdu.audit.attacks import required
+from tfpdu.audit.subject import Subject, subject_of_predict
+from tfpdu.common.errors import UserError
+from tfpdu.common.run_directory import RunDirectory
+from tfpdu.ensemble import Ensemble
+from tfpdu.preparation import Material
+from tfpdu.settings import Settings
+from tfpdu.state import State
+from tfpdu.steps import Step, last_step
+
+
+def shard_extras(ensemble: Ensemble, shard: np.ndarray, material: Material, seed: int) -> Extras:
+    """Reference models at no training cost: the ensemble's own; none where it has one model alone.
+
+    A row whose shard holds no rows any more, and so has no model, is dealt a pseudo-shard like a non-member.
+
+    Args:
+      ensemble: one model for each shard that holds rows.
+      shard: int[n], the shard of each row that it learned.
+      material: S, with the shard of each of its rows.
+      seed: of the pseudo-shards.
+    """
+    if len(ensemble) < 2:
+        return Extras()
+    place = {s: model for model, s in enumerate(np.unique(shard).tolist())}
+    rows = zip(material.drawn.ids.tolist(), material.shard.tolist(), strict=True)
+    homes = {row_id: place[s] for row_id, s in rows if s in place}
+    return Extras(references=references_from_shards(ensemble.shard_probabilities, homes, seed))
+
+
+def within_reach(settings: AuditSettings, extras: Extras) -> AuditSettings:
+    """The settings without attacks that need what is not given: late steps of a run may be left with one model."""
+    kept = [name for name in settings.attacks if all(getattr(extras, x) for x in required(new_attack(name)))]
+    return dataclasses.replace(settings, attacks=tuple(kept))
+
+
+def subject_of_run(settings: Settings, run: RunDirectory, iteration: int | None = None) -> Subject:
+    """The ensemble of a run directory, which this process holds; nothing in it is changed.
+
+    Args:
+      settings: of the run.
+      run: its directory.
+      iteration: whose ensemble; None: the last step's, deletion rounds included.
+
+    Raises:
+      UserError: no iteration is done, or the weights are not there any more.
+    """
+    last = last_step(run)
+    if last is None:
+        raise UserError(f"--workdir={run.path}: no iteration is done, so there is no model to audit")
+    step = last if iteration is None else Step(iteration)
+    if step > last:
+        raise UserError(f"--iteration={iteration}: the last one that is done is {last.iteration}")
+    state = State.open(settings, run)
+    table = state.tables.now(step)
+    ensemble = state.learner.found(table.records, table.shard, table.slice, table.weights)
+    if ensemble is None:
+        raise UserError(
+            f"--workdir={run.path}: the weights of step {step.name} are not there; a later step replaced them, or this"
+            " version of tfpdu, its settings or libraries are others than the run's"
+        )
+    gone, drawn = state.tables.gone(step), state.material.drawn
+    pools = state.material.pools
+    return subject_of_predict(
+        ensemble.probabilities,
+        {"all_originals": drawn, "forgotten": drawn.take(gone), "remaining": drawn.take(~gone)},
+        (pools.non_members_calibration, pools.non_members_evaluation),
+        policy=settings.views,
+        seed=settings.seed,
+        extras=shard_extras(ensemble, table.shard, state.material, settings.seed),
+        title=f"{run.path.resolve().name}, step {step.name}",
+    )
