@@ -37,7 +37,7 @@ def forecast(subject: Subject, settings: AuditSettings) -> str:
             f"rows: {n}, of {len(subject.populations)} population(s) and non-members, {settings.rows} a role at most",
             f"queries: {queries} ({n} rows, each plain and in {subject.views} views)"
             + (f"; and for {', '.join(needed)}" if needed else ""),
-            f"time: about {seconds / 60:.1f} min of queries on this machine",
+            "time: about " + (f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s") + " on this machine",
             f"memory: about {peak + answers:.1f} GB",
         ]
     )

@@ -1,4 +1,4 @@
-"""What an audit is about: a model, or bare answers, and rows of known membership. Where all doors of `tfpdu audit` lead."""
+"""What an audit is about: a model, or bare answers, and rows of known membership."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -134,6 +134,7 @@ def subject_of_model(
     seed: int = 0,
     earlier: AuditedModel | None = None,
     budget: int = 8,
+    title: str = "model",
 ) -> Subject:
     """Any model with pictures of both sides.
 
@@ -146,6 +147,7 @@ def subject_of_model(
       seed: of everything.
       earlier: an earlier version, for attacks that compare two.
       budget: grey levels, for attacks on perturbed images.
+      title: for people.
     """
     extras = Extras(
         adversarial=(lambda records: model.perturbed(records.images[:], records.labels, budget))
@@ -161,7 +163,7 @@ def subject_of_model(
         policy=policy,
         seed=seed,
         extras=extras,
-        title=model.title,
+        title=title,
     )
 
 

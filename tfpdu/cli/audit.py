@@ -6,9 +6,10 @@
     tfpdu audit --logits=answers.npz                                   # bare answers of any framework's model
 
 Members were in the training, non-members not. --members and --nonmembers are .npz files (images, labels), folders
-with a CSV, or a TFDS name with split. The model gets their pixels as --pixels says and nothing else: means, deviations and
-sizes have to be a part of it, or of a function named by --model=package.module:function. An answer file holds members,
-nonmembers [n, C] or [n, 1 + N, C], members_labels, nonmembers_labels; docs/audit.md has its other arrays.
+with a CSV, or a TFDS name with split. The model gets their pixels as --pixels says and nothing else: means,
+deviations and sizes have to be a part of it, or of a function named by --model=package.module:function. An answer
+file holds members, nonmembers [n, C] or [n, 1 + N, C], members_labels and nonmembers_labels; docs/audit.md has its
+other arrays.
 
 Prints a table; --output=audit.json also writes the rows, audit.csv and the page audit.html beside it.
 --fail_if="moments.ci_low>0.55" makes it a gate for pipelines: names are [population.][slice.]attack.key, such as
@@ -228,7 +229,14 @@ def _of_model() -> "Subject":
     members, nonmembers = _apart(members, nonmembers)
     policy = ViewPolicy(_VIEWS.value, _FLIP.value, _SHIFT.value)
     return subject_of_model(
-        model, members, nonmembers, policy=policy, seed=_SEED.value, earlier=earlier, budget=_BUDGET.value
+        model,
+        members,
+        nonmembers,
+        policy=policy,
+        seed=_SEED.value,
+        earlier=earlier,
+        budget=_BUDGET.value,
+        title=Path(_MODEL.value).name,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from tfpdu.audit import auc, roc_curve
 from tfpdu.audit.protocols import Outcome
@@ -49,32 +49,42 @@ def roc_chart(name: str, outcomes: Sequence[Outcome]) -> str:
 def histogram_chart(name: str, outcome: Outcome) -> str:
     """Scores of members and of non-members, as shares of either side, and the threshold.
 
-    Scores span orders of magnitude, so bins are equally wide in a score's place among all scores' quantiles' range:
-    the middle 98 % has the axis, what lies beyond counts to the outer bins.
+    Scores that are all negative, such as losses with their sign turned, get a logarithmic axis. The middle 98 % of
+    all scores has the axis; what lies beyond counts to the outer bins.
 
     Args:
       name: unique in the page.
       outcome: the scores of one attack.
     """
-    pooled = np.concatenate([outcome.members, outcome.nonmembers])
-    finite = pooled[np.isfinite(pooled)]
-    low, high = np.quantile(finite, [0.01, 0.99]) if finite.size else (0.0, 1.0)
-    if low == high:
-        low, high = low - 0.5, high + 0.5
+    logarithmic = max(outcome.members.max(), outcome.nonmembers.max()) <= 0 > outcome.nonmembers.min()
+    sides = [_placed(side, logarithmic) for side in (outcome.nonmembers, outcome.members)]
+    low, high = np.quantile(np.concatenate(sides), [0.01, 0.99])
+    low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
     edges = np.linspace(low, high, _BINS + 1)
     with chart(3.1, 2.2) as (figure, axes):
-        for values, role in ((outcome.nonmembers, "orange"), (outcome.members, "blue")):
+        for values, role in zip(sides, ("orange", "blue"), strict=True):
             shares = np.histogram(np.clip(values, low, high), edges)[0] / len(values)
             axes.stairs(shares, edges, fill=True, color=color(role), alpha=0.25)
             axes.stairs(shares, edges, color=color(role), linewidth=1.3)
-        if low <= outcome.threshold <= high:
-            axes.axvline(outcome.threshold, color=color("ink"), linewidth=1.1, linestyle=(0, (4, 2)))
+        threshold = float(_placed(np.array([outcome.threshold]), logarithmic)[0])
+        if low <= threshold <= high:
+            axes.axvline(threshold, color=color("ink"), linewidth=1.1, linestyle=(0, (4, 2)))
+        if logarithmic:
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"−{10**-place:.4g}"))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
         axes.set_ylim(bottom=0)
         axes.set_xlabel("score")
         above = [percent(float(np.mean(side >= outcome.threshold))) for side in (outcome.members, outcome.nonmembers)]
         words = f"{above[0]} of the members and {above[1]} of the others are at or above the threshold"
         return themed_svg(figure, name, f"Scores of {attack_name(outcome.attack)}. {words}")
+
+
+def _placed(scores: np.ndarray, logarithmic: bool) -> np.ndarray:
+    """Where scores lie on the axis; infinite ones at its ends."""
+    if logarithmic:
+        return -np.log10(np.clip(-scores, 1e-12, 1e12))
+    return np.clip(scores, -1e12, 1e12)
 
 
 def _corners(fpr: np.ndarray, tpr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -84,9 +84,19 @@ def p_text(p: float | None) -> str:
 
 
 def stand_out(rows: Iterable[Row]) -> list[Row]:
-    """The rows of slices that are significant after Holm, strongest first."""
+    """Of each slice that has a test that is significant after Holm the strongest one, strongest first."""
     found = [row for row in rows if row.get("slice") and row.get("p_holm") is not None and row["p_holm"] <= LEVEL]
-    return sorted(found, key=lambda row: (row["p_holm"], -abs(row["auc"] - 0.5)))
+    found.sort(key=lambda row: (row["p_holm"], -abs(row["auc"] - 0.5)))
+    best: dict[tuple[str, ...], Row] = {}
+    for row in found:
+        best.setdefault((str(row.get("iteration")), row["population"], row["slice"]), row)
+    return list(best.values())
+
+
+def slices_sentence(rows: Sequence[Row], found: Sequence[Row]) -> str:
+    """How many slices stand out, of how many that were large enough to be looked at."""
+    every = {(row.get("iteration"), row["population"], row["slice"]) for row in rows}
+    return f"{len(found)} of {len(every)} slices stand out after Holm’s correction"
 
 
 def as_lines(rows: Sequence[Row]) -> list[str]:
@@ -101,7 +111,7 @@ def as_lines(rows: Sequence[Row]) -> list[str]:
     slices = [row for row in rows if row.get("slice")]
     if slices:
         found = stand_out(slices)
-        lines += ["", f"slices: {len(found)} of {len(slices)} stand out after Holm" + (", the first:" if found else "")]
+        lines += ["", slices_sentence(slices, found) + (", each by its strongest attack:" if found else "")]
         lines += aligned([_slice_cells(row) for row in found[:10]])
     return lines[1:]
 

@@ -56,7 +56,7 @@ def write_audit_page(path: Path, report: AuditReport) -> None:
                 (name, attacks.PROTOCOLS.get(name, "")) for name in dict.fromkeys(row["protocol"] for row in whole)
             ],
             fprs=attacks.rates(report.rows),
-            slices={"all": len(slices), "found": len(found), "rows": found[:_SLICES_SHOWN]},
+            slices={"words": attacks.slices_sentence(slices, found) if slices else "", "rows": found[:_SLICES_SHOWN]},
             populations=attacks.POPULATIONS,
             headline=_headline(whole),
             css=Markup(stylesheet()),
