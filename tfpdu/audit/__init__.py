@@ -1,5 +1,7 @@
 """Membership inference with honest statistics, and group fairness."""
 
+from typing import TYPE_CHECKING, Any
+
 from tfpdu.audit.accuracy import Accuracy, accuracy
 from tfpdu.audit.attacks import ATTACKS, BASELINES, Attack, ByClass, new_attack, own_attack
 from tfpdu.audit.auc import Auc, auc
@@ -43,6 +45,19 @@ from tfpdu.audit.statistics import SuccessRate, balanced_interval, best_threshol
 from tfpdu.audit.triple import Triple, forget_retain_test
 from tfpdu.common.intervals import clopper_pearson, hanley_mcneil_se
 
+if TYPE_CHECKING:
+    from tfpdu.audit.callback import MembershipAudit
+
+
+def __getattr__(name: str) -> Any:
+    """Loads `MembershipAudit`, and Keras with it, when somebody asks for it."""
+    if name == "MembershipAudit":
+        from tfpdu.audit.callback import MembershipAudit
+
+        return MembershipAudit
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "ATTACKS",
     "BASELINES",
@@ -57,6 +72,7 @@ __all__ = [
     "DeletionRule",
     "Extras",
     "Guesses",
+    "MembershipAudit",
     "OneRunAudit",
     "Predict",
     "PrivacyRisk",

@@ -8,14 +8,16 @@ from typing import Any
 from markupsafe import Markup
 
 import tfpdu
+from tfpdu.audit import auc
 from tfpdu.audit.protocols import Outcome
 from tfpdu.common.files import write_text
 from tfpdu.reporting import attacks
 from tfpdu.reporting.attack_figures import histogram_chart, roc_chart
 from tfpdu.reporting.html import environment, stylesheet
-from tfpdu.reporting.style import series
+from tfpdu.reporting.style import SERIES, series
 
 _SLICES_SHOWN = 20
+_NO_CURVE = ("blind", "correctness")  # chance, and a single point
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,18 +75,26 @@ def _groups(report: AuditReport) -> Any:
     for number, key in enumerate(dict.fromkeys((row["population"], row["protocol"]) for row, _ in whole)):
         mine = [(row, outcome) for row, outcome in whole if (row["population"], row["protocol"]) == key]
         outcomes = [outcome for _, outcome in mine]
+        curves = _told_apart([outcome for outcome in outcomes if outcome.attack not in _NO_CURVE] or outcomes)
         yield {
             "population": attacks.POPULATIONS.get(key[0], key[0]),
             "protocol": key[1],
             "rows": [row for row, _ in mine],
-            "legend": [(series(i)[0], attacks.attack_name(outcome.attack)) for i, outcome in enumerate(outcomes)],
-            "roc": Markup(roc_chart(f"roc-{number}", outcomes)),
+            "legend": [(series(i)[0], attacks.attack_name(outcome.attack)) for i, outcome in enumerate(curves)],
+            "left_out": len(outcomes) - len(curves),
+            "roc": Markup(roc_chart(f"roc-{number}", curves)),
             "histograms": [
                 (attacks.attack_name(outcome.attack), Markup(histogram_chart(f"scores-{number}-{i}", outcome)))
                 for i, outcome in enumerate(outcomes)
                 if outcome.attack != "blind"
             ],
         }
+
+
+def _told_apart(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """As many outcomes as there are colours, those farthest from guessing, in their order."""
+    far = sorted(outcomes, key=lambda one: -abs(auc(one.members, one.nonmembers).value - 0.5))[: len(SERIES)]
+    return [outcome for outcome in outcomes if any(outcome is one for one in far)]
 
 
 def _headline(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -18,13 +18,14 @@ from tfpdu.reporting.formatting import exact
 from tfpdu.reporting.guarantees import conditions, guarantees
 from tfpdu.reporting.run_data import RunData, read_run
 from tfpdu.reporting.samples import strip
-from tfpdu.reporting.style import CARD, GLYPHS, css_variables, series
+from tfpdu.reporting.style import CARD, GLYPHS, SERIES, css_variables, series
 from tfpdu.reporting.summary import above_guessing, main_audit, sentence, summarise
 from tfpdu.reporting.tables import TABLE1_COLUMNS, table1_rows
 from tfpdu.unlearning import network_capacity
 
 Row = Mapping[str, Any]
 
+_SLICES_SHOWN = 20
 _HERE = Path(__file__).parent
 
 
@@ -268,14 +269,22 @@ def _attacks(run: RunData) -> dict[str, Any] | None:
     ]
     if not rows:
         return None
-    attacks = list(dict.fromkeys(row["attack"] for row in rows))
+    named = list(dict.fromkeys(row["attack"] for row in rows))
+    drawn = _strongest(rows, named)
     return {
-        "legend": [(series(i)[0], GLYPHS[series(i)[1]], attack) for i, attack in enumerate(attacks)],
-        "panels": _attack_panels(rows, attacks),
+        "legend": [(series(i)[0], GLYPHS[series(i)[1]], attack) for i, attack in enumerate(drawn)],
+        "panels": _attack_panels([row for row in rows if row["attack"] in drawn], drawn),
         "protocol": rows[0].get("protocol"),
-        "count": len(attacks),
+        "count": len(named),
         **_attack_measures(run, sorted({row["iteration"] for row in rows})),
     }
+
+
+def _strongest(rows: list[dict[str, Any]], named: list[str]) -> list[str]:
+    """As many attacks as a chart has colours, those that once were best, in their order."""
+    best = {name: max(row["success_rate"] for row in rows if row["attack"] == name) for name in named}
+    kept = sorted(named, key=lambda name: -best[name])[: len(SERIES)]
+    return [name for name in named if name in kept]
 
 
 def _attack_panels(rows: list[dict[str, Any]], attacks: list[str]) -> list[dict[str, Any]]:
@@ -293,10 +302,17 @@ def _attack_measures(run: RunData, iterations: list[int]) -> dict[str, Any]:
     """All protocols' rows at the first, middle and last audit, for the table of measures."""
     shown = {iterations[0], iterations[len(iterations) // 2], iterations[-1]}
     rows = [row for row in run.audit if row["iteration"] in shown and not row.get("slice")]
+    slices = [row for row in run.audit if row["iteration"] in shown and row.get("slice")]
+    names = dict.fromkeys(row["attack"] for row in rows)
     protocols = list(dict.fromkeys(str(row.get("protocol")) for row in rows))
     return {
         "rows": rows,
         "populations": POPULATIONS,
+        "explained": [attacks.ATTACKS[name] for name in names if name in attacks.ATTACKS],
+        "tested": any("p_holm" in row for row in rows),
+        "reverse": [row for row in rows if attacks.verdict(row) == attacks.REVERSE],
+        "slices": attacks.slices_sentence(slices, attacks.stand_out(slices)) if slices else "",
+        "slice_rows": attacks.stand_out(slices)[:_SLICES_SHOWN],
         "protocols": [(name, PROTOCOLS.get(name, "")) for name in protocols],
         "fprs": sorted({fpr for row in rows for fpr in row.get("tpr_at_fpr") or {}}, key=float, reverse=True),
     }
