@@ -260,9 +260,15 @@ def test_wrong_settings_are_refused(options, complaint):
         AuditSettings(**options)
 
 
-def test_run_refuses_attacks_whose_extra_answers_it_does_not_collect():
-    config = tiny_config(audit__attacks=("m_loss", "blind", "correctness"))
-    assert Settings.from_config(config).audit.attacks == ("m_loss", "blind", "correctness")
-    config = tiny_config(audit__attacks=("m_loss", "lira_offline"))
-    with pytest.raises(UserError, match=r"^config\.audit\.attacks: 'lira_offline' needs references, which a run"):
-        Settings.from_config(config)
+def test_run_takes_shards_as_references_and_refuses_attacks_that_need_more():
+    config = tiny_config(audit__attacks=("m_loss", "blind", "lira_offline", "rmia_offline"))
+    assert Settings.from_config(config).audit.attacks == ("m_loss", "blind", "lira_offline", "rmia_offline")
+    for attack, words in (
+        ("two_versions", r"^config\.audit\.attacks: 'two_versions' needs earlier, which a run"),
+        ("adversarial_confidence", "needs adversarial, which a run"),
+        ("rmia_online", "needs models trained with each row; take the offline one"),
+    ):
+        with pytest.raises(UserError, match=words):
+            Settings.from_config(tiny_config(audit__attacks=("m_loss", attack)))
+    with pytest.raises(UserError, match=r"'lira_offline' needs reference models, so config.ensemble.shards >= 2"):
+        Settings.from_config(tiny_config(audit__attacks=("lira_offline",), ensemble__shards=1))
