@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import forgetting, unlearning
+from benchmarks import audit, forgetting, unlearning
 from tests.loop_config import tiny_config
 from tfpdu.common import UserError, files
 from tfpdu.data import load
@@ -126,3 +126,16 @@ def test_without_full_retraining_there_is_no_difference():
     (found,) = forgetting.summary([line_of("sisa", 0, 1, 0.4, 1.0)])
     assert "difference" not in found
     assert "| 40.00 |  |  |  |  | 1.000 |" in forgetting.table_of([found])[-1]
+
+
+# ---- audit: its cost beside the forward passes ---------------------------------------------------------
+
+
+def test_the_audit_asks_each_row_once_and_once_a_view():
+    line = audit.measure(rows=40, views=2, width=4, side=8)
+    assert line["attacks"] == len(audit.ATTACKS)
+    assert line["rows"] <= 40 + 40
+    assert 0 < line["asked"] <= 3 * (40 + 40)
+    assert line["asked"] % 3 == 0
+    assert line["ratio"] == pytest.approx(line["audit_seconds"] / line["forward_seconds"])
+    assert line["peak_gb"] > line["growth_gb"] >= 0

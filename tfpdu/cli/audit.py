@@ -185,12 +185,13 @@ def _subject() -> Iterator["Subject"]:
         found = " and ".join(f"--{name}" for name in given) or "none"
         raise UserError(f"expected one of --workdir, --model, --logits and --probabilities, got {found}")
     if given == ["workdir"]:
-        from tfpdu.common.determinism import configure
         from tfpdu.common.run_directory import RunDirectory
+
+        run = RunDirectory.existing(_WORKDIR.value)
+        from tfpdu.common.determinism import configure
         from tfpdu.run_audit import subject_of_run
         from tfpdu.settings import Settings
 
-        run = RunDirectory.existing(_WORKDIR.value)
         settings = Settings.from_config(run.config)
         with run.lock():
             configure(settings.ensemble.threads)

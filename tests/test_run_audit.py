@@ -1,0 +1,110 @@
+"""The audit of a run: shards as reference models in the loop and afterwards, and what is left where there is one."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.loop_config import tiny_config
+from tfpdu.audit import AuditSettings, Extras
+from tfpdu.common import UserError, files
+from tfpdu.common.run_directory import RunDirectory
+from tfpdu.loop import run_pdu
+from tfpdu.run_audit import shard_extras, subject_of_run, within_reach
+from tfpdu.settings import Settings
+from tfpdu.state import State
+from tfpdu.steps import Step
+
+ATTACKS = ("m_loss", "lira_offline", "rmia_offline")
+CONFIG = {"augment__method": "oversample", "draw__rows": 90, "ensemble__width": 4, "audit__attacks": ATTACKS}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run")
+    run_pdu(tiny_config(**CONFIG), directory)
+    run = RunDirectory.existing(directory)
+    return run, Settings.from_config(run.config)
+
+
+def test_a_run_takes_its_shards_as_references(done):
+    rows = files.read_json(done[0].file("audit.json"))
+    assert {row["attack"] for row in rows} == set(ATTACKS)
+    assert all(0 <= row["p_holm"] <= 1 for row in rows)
+
+
+def test_the_last_ensemble_is_audited_as_the_loop_audited_it(done):
+    from tfpdu.audit import audit_rows
+
+    run, settings = done
+    last = len(run.events("iteration")) - 1
+    subject = subject_of_run(settings, run)
+    audit = settings.full_audit if last in (0, 1, 2) else settings.audit
+    outcomes, _ = subject.attack(audit, note=lambda line: None)
+    again = audit_rows(outcomes, audit, last)
+    there = [row for row in files.read_json(run.file("audit.json")) if row["iteration"] == last]
+    assert files.plain(again) == there
+
+
+def test_an_audit_changes_nothing_in_the_run_and_says_what_is_not_there(done):
+    run, settings = done
+    before = {path: files.file_hash(path) for path in run.path.rglob("*") if path.is_file() and path.name != ".lock"}
+    subject_of_run(settings, run)
+    with pytest.raises(UserError, match="weights of step 0000 are not there"):
+        subject_of_run(settings, run, 0)
+    with pytest.raises(UserError, match="--iteration=9: the last one that is done is"):
+        subject_of_run(settings, run, 9)
+    after = {path: files.file_hash(path) for path in run.path.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert after == before
+
+
+def test_a_directory_without_an_iteration_has_no_model(tmp_path):
+    run = RunDirectory(tmp_path / "new", tiny_config(**CONFIG))
+    with pytest.raises(UserError, match="no iteration is done"):
+        subject_of_run(Settings.from_config(run.config), run)
+
+
+class Shards:
+    """An ensemble whose model s answers 1 / (s + 2) for class 0."""
+
+    def __init__(self, models):
+        self.models = models
+
+    def __len__(self):
+        return self.models
+
+    def shard_probabilities(self, images):
+        p = 1 / (np.arange(self.models) + 2.0)
+        classes = np.stack([p, 1 - p], 1)  # [k, 2]
+        return np.repeat(classes[:, None], len(images), 1)
+
+
+def test_every_row_has_one_model_fewer_than_there_are_whether_its_shard_has_one_or_not(done):
+    run, settings = done
+    material = State.open(settings, run).material
+    drawn = dataclasses.replace(material.drawn, labels=np.zeros(len(material.drawn), np.int32))
+    shard = np.arange(len(drawn)) % 4
+    material = dataclasses.replace(material, drawn=drawn, shard=shard)
+    learned = np.array([0, 2, 3, 3, 2])  # shard 1 holds no rows any more
+    extras = shard_extras(Shards(3), learned, material, seed=1)
+    table = extras.references(drawn)
+    assert (np.isnan(table.probabilities).sum(axis=1) == 1).all()
+    for s, model in ((0, 0), (2, 1), (3, 2)):
+        assert np.isnan(table.probabilities[shard == s, model]).all()
+    outside = np.isnan(table.probabilities[shard == 1]).argmax(axis=1)
+    assert len(set(outside.tolist())) == 3  # by a hash of the id
+
+
+def test_with_one_model_reference_attacks_are_left_out(done):
+    run, settings = done
+    material = State.open(settings, run).material
+    extras = shard_extras(Shards(1), np.zeros(3, int), material, seed=1)
+    assert extras == Extras()
+    assert within_reach(AuditSettings(attacks=ATTACKS), extras).attacks == ("m_loss",)
+    there = shard_extras(Shards(2), np.array([0, 1]), material, seed=1)
+    assert within_reach(AuditSettings(attacks=ATTACKS), there).attacks == ATTACKS
+
+
+def test_steps_are_compared_with_the_last_one(done):
+    run, settings = done
+    assert subject_of_run(settings, run).title.endswith(f"step {Step(len(run.events('iteration')) - 1).name}")
