@@ -105,6 +105,9 @@ def test_with_one_model_reference_attacks_are_left_out(done):
     assert within_reach(AuditSettings(attacks=ATTACKS), there).attacks == ATTACKS
 
 
-def test_steps_are_compared_with_the_last_one(done):
+def test_the_last_step_is_the_one_that_is_named(done):
     run, settings = done
-    assert subject_of_run(settings, run).title.endswith(f"step {Step(len(run.events('iteration')) - 1).name}")
+    last = Step(len(run.events("iteration")) - 1)
+    subject = subject_of_run(settings, run)
+    assert subject.title.endswith(f"step {last.name}")
+    assert subject.iteration == last.iteration

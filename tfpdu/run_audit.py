@@ -68,7 +68,7 @@ def subject_of_run(settings: Settings, run: RunDirectory, iteration: int | None 
         )
     gone, drawn = state.tables.gone(step), state.material.drawn
     pools = state.material.pools
-    return subject_of_predict(
+    subject = subject_of_predict(
         ensemble.probabilities,
         {"all_originals": drawn, "forgotten": drawn.take(gone), "remaining": drawn.take(~gone)},
         (pools.non_members_calibration, pools.non_members_evaluation),
@@ -77,3 +77,4 @@ def subject_of_run(settings: Settings, run: RunDirectory, iteration: int | None 
         extras=shard_extras(ensemble, table.shard, state.material, settings.seed),
         title=f"{run.path.resolve().name}, step {step.name}",
     )
+    return dataclasses.replace(subject, iteration=step.iteration)

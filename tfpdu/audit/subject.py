@@ -38,6 +38,7 @@ class Subject:
       given: the extra answers that there are, of `EXTRAS`.
       views: N, the views of each row.
       seed: of roles, draws, views and attacks.
+      iteration: of a run, for the rows.
     """
 
     title: str
@@ -48,6 +49,7 @@ class Subject:
     given: frozenset[str]
     views: int
     seed: int
+    iteration: int = 0
 
     def usual_attacks(self) -> tuple[str, ...]:
         """The attacks to run where nobody names any: as far as the answers go."""

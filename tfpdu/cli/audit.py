@@ -109,7 +109,7 @@ def _audit(subject: "Subject", settings: "AuditSettings", output: Path | None) -
     notes: list[str] = []
     with contextlib.ExitStack() as stack:
         outcomes, signals = subject.attack(settings, notes.append, _watch(stack))
-    rows = audit_rows(outcomes, settings, _ITERATION.value or 0)
+    rows = audit_rows(outcomes, settings, subject.iteration)
     facts, more = _facts(subject, signals)
     notes += more
     for line in notes:
@@ -126,12 +126,14 @@ def _audit(subject: "Subject", settings: "AuditSettings", output: Path | None) -
 
 
 def _watch(stack: contextlib.ExitStack) -> Callable[[Any, int], Any]:
+    from tfpdu.common.interrupt import safe_point
     from tfpdu.common.progress import Progress
 
     def watch(predict: Any, rows: int) -> Any:
         progress = stack.enter_context(Progress("audit", rows, "queries"))
 
         def watched(images: Any) -> Any:
+            safe_point()
             answers = predict(images)
             progress.advance(len(images))
             return answers
