@@ -1,0 +1,101 @@
+"""Every unlearning method passes the one suite, and the suite catches methods that break its rules."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tfpdu.testing import check_method
+from tfpdu.unlearning import METHODS
+from tfpdu.unlearning.methods import DescentSettings, find
+from tfpdu.unlearning.methods.descent import Pass, ascent, descend, one_hot
+
+# What forgets the toy; no default does, since it suits ResNet18 on CIFAR-10.
+SETTINGS = {
+    "fine_tune": dict(epochs=10, learning_rate=0.1),
+}
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_method_conforms(name):
+    assert METHODS[name].name == name
+    check_method(METHODS[name], METHODS[name].settings(**SETTINGS[name]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Ascent(DescentSettings):
+    epochs: int = 5
+    learning_rate: float = 0.02
+
+
+def ascend(model, forget, retain, settings: Ascent, seed):
+    """Climbs."""
+    descend(model, lambda epoch: [Pass(forget, one_hot(forget.labels, 3), ascent)], settings, seed)
+    return model
+
+
+def test_ones_own_function_conforms():
+    method = find(f"{__name__}:ascend")
+    assert method.citation == "Climbs."
+    assert method.settings is Ascent
+    assert not method.needs_retain
+    check_method(method)
+
+
+class _Mine:
+    """As `ascend`, with a fault put in by a subclass."""
+
+    name, citation, needs_retain, settings = "mine", "nobody", False, Ascent
+
+    def __init__(self):
+        self.inner = find(f"{__name__}:ascend")
+
+    def unlearn(self, model, forget, retain, settings, seed):
+        return self.inner.unlearn(model, forget, retain, settings, seed)
+
+
+class _InPlace(_Mine):
+    def unlearn(self, model, forget, retain, settings, seed):
+        result = super().unlearn(model, forget, retain, settings, seed)
+        model.layers[-1].bias.assign_add(np.full(3, 1e-7, np.float32))
+        return result
+
+
+class _Unseeded(_Mine):
+    def unlearn(self, model, forget, retain, settings, seed):
+        return super().unlearn(model, forget, retain, settings, np.random.default_rng().integers(2**60))
+
+
+class _Idle(_Mine):
+    def unlearn(self, model, forget, retain, settings, seed):
+        return super().unlearn(model, forget, retain, dataclasses.replace(settings, learning_rate=1e-9), seed)
+
+
+class _Thaws(_Mine):
+    def unlearn(self, model, forget, retain, settings, seed):
+        return super().unlearn(model, forget, retain, dataclasses.replace(settings, layers="all"), seed)
+
+
+class _Overlooks(_Mine):
+    def unlearn(self, model, forget, retain, settings, seed):
+        return super().unlearn(model, forget, None, settings, seed)
+
+
+class _SaysItNeeds(_Mine):
+    needs_retain = True
+
+
+@pytest.mark.parametrize(
+    ("broken", "complaint"),
+    [
+        (_InPlace, "input model"),
+        (_Unseeded, "same seed"),
+        (_Idle, "must rise"),
+        (_Thaws, "layers="),
+        (_Overlooks, "refuse an empty retained set"),
+        (_SaysItNeeds, "refuse retain=None"),
+    ],
+)
+def test_suite_catches(broken, complaint):
+    with pytest.raises(AssertionError, match=complaint):
+        check_method(broken())
