@@ -270,7 +270,7 @@ def memorising_network() -> Any:
     initialise(leaves(model), 0)
     rows = concatenate(memorised_rows())
     walk = Pass(rows, one_hot(rows.labels, 3), cross_entropy)
-    descend(model, lambda epoch: [walk], DescentSettings(epochs=60, learning_rate=0.1, batch=45, weight_decay=0), 0)
+    descend(model, lambda epoch: [walk], DescentSettings(epochs=30, learning_rate=0.05, batch=45, weight_decay=0), 0)
     return model
 
 

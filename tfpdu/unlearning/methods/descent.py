@@ -1,6 +1,7 @@
 """The one training loop that all methods share: SGD on batches whose order depends on (seed, epoch, id) alone."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -224,8 +225,7 @@ class _Step:
         if loss not in self._compiled:
             scalar = tf.TensorSpec((), tf.float32)
             signature = [tf.TensorSpec((None, *x.shape[1:]), tf.float32) for x in (images, targets)]
-            # Not the same function for two losses, and no Python inside after the first call.
-            self._compiled[loss] = tf.function(lambda *values: self._descend(loss, *values), [*signature, scalar, scalar])
+            self._compiled[loss] = tf.function(functools.partial(self._descend, loss), [*signature, scalar, scalar])
         return self._compiled[loss](images, targets, np.float32(rate), np.float32(alpha))
 
     def _descend(self, loss: Loss, images: Any, targets: Any, rate: Any, alpha: Any) -> Any:

@@ -1,6 +1,7 @@
 """Copies of networks, their layers in order, and the weights they start from."""
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -70,12 +71,14 @@ def _structure(model: keras.Model) -> keras.Model:
 
 def answers(model: keras.Model, images: Any, batch: int = 500) -> np.ndarray:
     """What the model gives for pictures [n, h, w, c] in evaluation mode, float32[n, C]."""
-    compiled = tf.function(
-        lambda x: tf.cast(model(x, training=False), tf.float32),
-        [tf.TensorSpec((None, *images.shape[1:]), tf.float32)],
-    )
+    # A partial, not a lambda: TensorFlow warns of many graphs by one piece of code, which many models give rightly.
+    compiled = tf.function(functools.partial(_forward, model), [tf.TensorSpec((None, *images.shape[1:]), tf.float32)])
     parts = [np.asarray(images[i : i + batch], np.float32) for i in range(0, len(images), batch)]
     return np.concatenate([compiled(part).numpy() for part in parts])
+
+
+def _forward(model: keras.Model, images: Any) -> Any:
+    return tf.cast(model(images, training=False), tf.float32)
 
 
 def leaves(model: keras.Model) -> list[Any]:
