@@ -201,7 +201,7 @@ def _check_attack_extremes(make: Callable[[], Any]) -> None:
 
 
 def check_method(method: Any, settings: Any = None) -> None:
-    """Checks an unlearning method: `name`, `citation`, `needs_retain`, `settings`, `unlearn` as in `tfpdu.unlearning.METHODS`.
+    """Checks an unlearning method: attributes and `unlearn` as those in `tfpdu.unlearning.METHODS` have them.
 
     Args:
       method: as `tfpdu.unlearning.methods.Method`; a function becomes one by `tfpdu.unlearning.methods.own`.
@@ -280,9 +280,8 @@ def _same(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
 
 def _losses(model: Any, rows: Any) -> np.ndarray:
     from tfpdu.audit.losses import cross_entropy_from_logits
-    from tfpdu.unlearning.methods.network import answers
 
-    return cross_entropy_from_logits(answers(model, rows.images), rows.labels)
+    return cross_entropy_from_logits(model(np.asarray(rows.images, np.float32), training=False), rows.labels)
 
 
 def _check_forgetting(model: Any, result: Any, forget: Any, retain: Any) -> None:

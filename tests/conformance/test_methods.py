@@ -12,7 +12,18 @@ from tfpdu.unlearning.methods.descent import Pass, ascent, descend, one_hot
 
 # What forgets the toy; no default does, since it suits ResNet18 on CIFAR-10.
 SETTINGS = {
+    "amun": dict(epochs=5, learning_rate=0.02),
+    "boundary_shrink": dict(epochs=3, learning_rate=0.02),
+    "cf_k": dict(epochs=8, k=2),
+    "eu_k": dict(epochs=8, k=2),
     "fine_tune": dict(epochs=10, learning_rate=0.1),
+    "fine_tune_anchored": dict(epochs=10, learning_rate=0.1),
+    "gradient_ascent": dict(epochs=5, learning_rate=0.01),
+    "l1_sparse": dict(epochs=10, learning_rate=0.1),
+    "random_labels": dict(epochs=5, learning_rate=0.02),
+    "retrain": dict(epochs=12, learning_rate=0.05, schedule="constant"),
+    "salun": dict(epochs=5, learning_rate=0.02),
+    "scrub": dict(epochs=6, learning_rate=0.02),
 }
 
 

@@ -65,7 +65,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Loads TensorFlow only for those who learn or unlearn: a request is acknowledged, and the ledger read, without it."""
+    """Loads TensorFlow only for those who learn or unlearn: requests are acknowledged, and the ledger read, without."""
     if name in ("Learned", "ShardedLearner"):
         from tfpdu.unlearning import exact
 

@@ -71,7 +71,7 @@ class NoSettings:
     """A method without settings."""
 
 
-Run = Callable[[keras.Model, Examples, Examples | None, Any, int], keras.Model]
+Run = Callable[[keras.Model, Examples, Any, Any, int], keras.Model]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,10 +124,10 @@ class Method:
         if retain is None and self.needs_retain:
             raise UserError(f"{self.name}: needs retained rows, got retain=None")
         _check(model, forget, retain)
-        rows = [part and part.take(np.argsort(part.ids, kind="stable")) for part in (forget, retain)]
+        forget, retain = _by_id(forget), None if retain is None else _by_id(retain)
         copy = clone(model, seed)
         learner = copy if from_logits else LogProbabilities(copy)
-        result = self.run(learner, rows[0], rows[1], settings, seed)
+        result = self.run(learner, forget, retain, settings, seed)
         return result.inner if isinstance(result, LogProbabilities) else result
 
 
@@ -145,7 +145,7 @@ def resolve(name: str) -> Any:
 
 
 def own(name: str) -> Method:
-    """One's own method, "package.module:name": a `Method`, or a function (model, forget, retain, settings, seed) -> model.
+    """One's own method, "package.module:name": a `Method`, or a function as `Method.run` is.
 
     A function's settings class and whether it needs retained rows are read from its annotations: `settings: Mine`,
     and `retain: Examples` in place of `retain: Examples | None`. It may change and return the model it is given.
@@ -160,6 +160,11 @@ def own(name: str) -> Method:
     return Method(name, (found.__doc__ or name).split("\n")[0], needs, hints.get("settings", NoSettings), found)
 
 
+def _by_id(rows: Examples) -> Examples:
+    """The rows in an order that does not depend on how they came."""
+    return rows.take(np.argsort(np.asarray(rows.ids, str), kind="stable"))
+
+
 def _check(model: keras.Model, forget: Examples, retain: Examples | None) -> None:
     """Raises unless rows fit the model and each other."""
     if not isinstance(model, keras.Model) or not model.built:
@@ -170,8 +175,9 @@ def _check(model: keras.Model, forget: Examples, retain: Examples | None) -> Non
             raise UserError(f"{name}: there are no rows")
         classes = _classes(model, name, part)
         labels = np.asarray(part.labels)
-        if labels.min() < 0 or labels.max() >= classes:
-            raise UserError(f"{name}: label {labels.max() if labels.min() >= 0 else labels.min()}, the model has {classes}")
+        strange = labels[(labels < 0) | (labels >= classes)]
+        if len(strange):
+            raise UserError(f"{name}: label {strange[0]}, the model has classes 0 to {classes - 1}")
     if retain is not None:
         both = np.intersect1d(np.asarray(forget.ids, str), np.asarray(retain.ids, str))
         if len(both):
@@ -180,10 +186,10 @@ def _check(model: keras.Model, forget: Examples, retain: Examples | None) -> Non
 
 def _classes(model: keras.Model, name: str, part: Examples) -> int:
     shape = tuple(part.images.shape[1:])
-    wanted = getattr(model, "input_shape", None) if model.__class__ in (keras.Sequential, keras.Model) else None
-    fits = not isinstance(wanted, tuple) or len(wanted) == 4 and all(
+    wanted: Any = getattr(model, "input_shape", None)  # a subclassed model has none
+    fits = not isinstance(wanted, tuple) or (len(wanted) == 4 and all(
         a in (None, b) for a, b in zip(wanted[1:], shape, strict=True)
-    )  # fmt: skip
+    ))  # fmt: skip
     if not fits:
         raise UserError(f"{name}: pictures {list(shape)}, the model takes {list(wanted[1:])}")
     try:

@@ -43,8 +43,8 @@ class DescentSettings:
       clip: the largest norm of the whole gradient; 0 = none.
       batchnorm: "update": normalise by the batch and keep updating the moving statistics, as the papers' code does;
         "frozen": normalise by the moving statistics, and leave them.
-      freeze: for methods with a mask. "weights": what is masked does not change by a bit; "gradients": only the gradient
-        is masked, so that weight decay moves the masked weights, as in SalUn's code before 2026.
+      freeze: for methods with a mask. "weights": what is masked does not change by a bit; "gradients": only the
+        gradient is masked, so that weight decay moves the masked weights, as in SalUn's code before 2026.
       layers: which layers learn (Tran and Woo 2025): "all"; "intermediate_and_last": all but the first third of the
         convolutions and dense layers; "last": the last one. Their paper names no indices, so the third is ours. Frozen
         layers' batch statistics stay as well.
@@ -124,6 +124,16 @@ def classes_of(model: keras.Model, rows: Examples) -> int:
     return int(model(np.asarray(rows.images[:1], np.float32), training=False).shape[-1])
 
 
+def learning(model: keras.Model, rows: Examples) -> Pass:
+    """A pass of cross-entropy over rows with their own labels."""
+    return relabelled(rows, rows.labels, classes_of(model, rows))
+
+
+def relabelled(rows: Examples, labels: np.ndarray, classes: int) -> Pass:
+    """A pass of cross-entropy over rows with labels int[n]."""
+    return Pass(rows, one_hot(labels, classes), cross_entropy)
+
+
 def descend(
     model: keras.Model,
     plan: Callable[[int], Iterable[Pass]],
@@ -145,7 +155,8 @@ def descend(
       seed: of the order of rows.
       trained: the layers that learn, of `leaves`; by default those that `settings.layers` names. Of all others neither
         weights nor batch statistics change.
-      mask: bool, one array for each of `learning_weights(model, layers)`; False = must not change, see `settings.freeze`.
+      mask: bool, one array for each of `learning_weights(model, layers)`; False = must not change, see
+        `settings.freeze`.
       anchor: lambda of the term lambda/2 * ||w - w at the start||^2.
       l1: alpha of the term alpha * ||w||_1, from the epoch's number.
       extra: a term to be added to the loss of every step, differentiable in the weights.
@@ -195,9 +206,30 @@ def learning_weights(model: keras.Model, layers: Sequence[Any] | None = None) ->
     return [w.value for w in model.trainable_weights if own is None or id(w) in own]
 
 
-def _epoch(
-    step: "_Step", passes: list[Pass], settings: DescentSettings, epoch: int, seed: int, alpha: float
-) -> float:
+def gradient_sum(
+    model: keras.Model, walk: Pass, layers: Sequence[Any] | None = None, batch: int = 128
+) -> list[np.ndarray]:
+    """The gradient of the sum of a pass' losses, in evaluation mode, for each of `learning_weights(model, layers)`."""
+    weights = learning_weights(model, layers)
+    signature = [tf.TensorSpec((None, *x.shape[1:]), tf.float32) for x in (walk.rows.images, walk.targets)]
+    compiled = tf.function(functools.partial(_gradient, model, weights, walk.loss), signature)
+    total = [np.zeros(w.shape, np.float32) for w in weights]
+    for start in range(0, len(walk.rows), batch):
+        part = slice(start, start + batch)
+        found = compiled(np.asarray(walk.rows.images[part], np.float32), walk.targets[part])
+        total = [a + b.numpy() for a, b in zip(total, found, strict=True)]
+    return total
+
+
+def _gradient(model: Any, weights: list[Any], loss: Loss, images: Any, targets: Any) -> list[Any]:
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(weights)
+        value = tf.reduce_sum(loss(tf.cast(model(images, training=False), tf.float32), targets))
+    found = tape.gradient(value, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return [tf.convert_to_tensor(g) for g in found]
+
+
+def _epoch(step: "_Step", passes: list[Pass], settings: DescentSettings, epoch: int, seed: int, alpha: float) -> float:
     counts = [math.ceil(len(each.rows) / settings.batch) for each in passes]
     done, total, losses = 0, sum(counts), []
     for each, count in zip(passes, counts, strict=True):
@@ -212,9 +244,7 @@ def _epoch(
 class _Step:
     """One step of SGD, compiled once for each loss."""
 
-    def __init__(
-        self, model: Any, weights: list[Any], settings: DescentSettings, mask: Any, anchor: float, extra: Any
-    ):
+    def __init__(self, model: Any, weights: list[Any], settings: DescentSettings, mask: Any, anchor: float, extra: Any):
         self._model, self._weights, self._settings, self._extra = model, weights, settings, extra
         self._velocity = [tf.Variable(tf.zeros_like(w), trainable=False) for w in weights]
         self._mask = None if mask is None else [tf.constant(np.asarray(m, bool)) for m in mask]
