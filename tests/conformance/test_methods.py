@@ -5,10 +5,19 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tfpdu.testing import check_method
+from tfpdu.testing import check_method, memorised_rows
 from tfpdu.unlearning import METHODS
-from tfpdu.unlearning.methods import DescentSettings, find
+from tfpdu.unlearning.methods import DescentSettings, Examples, find
 from tfpdu.unlearning.methods.descent import Pass, ascent, descend, one_hot
+
+
+def strangers():
+    """Rows like those to forget, which the toy has not seen."""
+    forget, _ = memorised_rows()
+    noise = np.random.default_rng(9).permuted(forget.images.astype(int) % 100, axis=1)
+    ids = np.array([f"stranger{i}" for i in range(len(forget))])
+    return Examples((forget.images // 2 + noise).astype(np.uint8), (forget.labels + 2) % 3, ids)
+
 
 # What forgets the toy; no default does, since it suits ResNet18 on CIFAR-10.
 SETTINGS = {
@@ -19,11 +28,14 @@ SETTINGS = {
     "fine_tune": dict(epochs=10, learning_rate=0.1),
     "fine_tune_anchored": dict(epochs=10, learning_rate=0.1),
     "gradient_ascent": dict(epochs=5, learning_rate=0.01),
+    "influence": dict(damping=0.003, iterations=20),
     "l1_sparse": dict(epochs=10, learning_rate=0.1),
     "random_labels": dict(epochs=5, learning_rate=0.02),
     "retrain": dict(epochs=12, learning_rate=0.05, schedule="constant"),
     "salun": dict(epochs=5, learning_rate=0.02),
     "scrub": dict(epochs=6, learning_rate=0.02),
+    "stackelberg": dict(epochs=6, learning_rate=0.05, alpha=2.0, nonmembers=strangers()),
+    "woodfisher": dict(alpha=10.0),
 }
 
 

@@ -11,12 +11,15 @@ from tfpdu.unlearning.methods.eu_k import EU_K
 from tfpdu.unlearning.methods.fine_tune import FINE_TUNE
 from tfpdu.unlearning.methods.fine_tune_anchored import FINE_TUNE_ANCHORED
 from tfpdu.unlearning.methods.gradient_ascent import GRADIENT_ASCENT
+from tfpdu.unlearning.methods.influence import INFLUENCE
 from tfpdu.unlearning.methods.l1_sparse import L1_SPARSE
 from tfpdu.unlearning.methods.network import clone
 from tfpdu.unlearning.methods.random_labels import RANDOM_LABELS
 from tfpdu.unlearning.methods.retrain import RETRAIN
 from tfpdu.unlearning.methods.salun import SALUN
 from tfpdu.unlearning.methods.scrub import SCRUB
+from tfpdu.unlearning.methods.stackelberg import STACKELBERG
+from tfpdu.unlearning.methods.woodfisher import WOODFISHER
 
 _ALL = (
     RETRAIN,
@@ -31,6 +34,9 @@ _ALL = (
     EU_K,
     CF_K,
     AMUN,
+    INFLUENCE,
+    WOODFISHER,
+    STACKELBERG,
 )
 
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}

@@ -19,7 +19,7 @@ from tfpdu.unlearning.methods.network import frozen_statistics, is_normalisation
 Loss = Callable[[Any, Any], Any]  # logits [b, C], targets [b, k] -> losses [b]
 
 _SCHEDULES = ("constant", "cosine", "step", "restarts")
-_LAYERS = ("all", "intermediate_and_last", "last")
+LAYERS = ("all", "intermediate_and_last", "last")
 _LOWEST = 0.05  # of the rate, at the end of each period of "restarts": .1 to .005 in Goel et al.'s code
 
 
@@ -73,7 +73,7 @@ class DescentSettings:
         one_of(_SCHEDULES, schedule=self.schedule)
         one_of(("update", "frozen"), batchnorm=self.batchnorm)
         one_of(("weights", "gradients"), freeze=self.freeze)
-        one_of(_LAYERS, layers=self.layers)
+        one_of(LAYERS, layers=self.layers)
 
     def rate(self, time: float) -> float:
         """The learning rate at a time in epochs, in [0, epochs)."""
@@ -97,11 +97,17 @@ class Pass:
       targets: float32[n, k], handed to the loss: the distribution to learn, for cross-entropy.
       loss: (logits [b, C], targets [b, k]) -> [b], of which the mean is minimised. Each function is compiled once, so
         give the same one every epoch.
+      batch: rows a step, at most; None = the settings'.
+      rate: of these steps, times the schedule's.
+      training: False runs the model in evaluation mode: batch statistics are used, and see nothing of these rows.
     """
 
     rows: Examples
     targets: np.ndarray
     loss: Loss
+    batch: int | None = None
+    rate: float = 1.0
+    training: bool = True
 
 
 def cross_entropy(logits: Any, targets: Any) -> Any:
@@ -176,7 +182,8 @@ def descend(
     with frozen_statistics(still):
         for epoch in range(settings.epochs):
             losses.append(_epoch(step, list(plan(epoch)), settings, epoch, seed, l1(epoch)))
-            if not np.isfinite(losses[-1]):
+            last = epoch + 1 == settings.epochs  # whose last step no loss has seen
+            if not np.isfinite(losses[-1]) or (last and not all(np.isfinite(w).all() for w in weights)):
                 raise UserError(
                     f"learning_rate={settings.learning_rate:g}: the loss is {losses[-1]} in epoch {epoch + 1};"
                     " choose a smaller rate"
@@ -212,7 +219,7 @@ def gradient_sum(
     """The gradient of the sum of a pass' losses, in evaluation mode, for each of `learning_weights(model, layers)`."""
     weights = learning_weights(model, layers)
     signature = [tf.TensorSpec((None, *x.shape[1:]), tf.float32) for x in (walk.rows.images, walk.targets)]
-    compiled = tf.function(functools.partial(_gradient, model, weights, walk.loss), signature)
+    compiled = tf.function(functools.partial(weights_gradient, model, weights, walk.loss), signature)
     total = [np.zeros(w.shape, np.float32) for w in weights]
     for start in range(0, len(walk.rows), batch):
         part = slice(start, start + batch)
@@ -221,7 +228,8 @@ def gradient_sum(
     return total
 
 
-def _gradient(model: Any, weights: list[Any], loss: Loss, images: Any, targets: Any) -> list[Any]:
+def weights_gradient(model: Any, weights: list[Any], loss: Loss, images: Any, targets: Any) -> list[Any]:
+    """The gradient of the sum of a batch's losses in evaluation mode, for each weight; to be compiled."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(weights)
         value = tf.reduce_sum(loss(tf.cast(model(images, training=False), tf.float32), targets))
@@ -230,13 +238,13 @@ def _gradient(model: Any, weights: list[Any], loss: Loss, images: Any, targets: 
 
 
 def _epoch(step: "_Step", passes: list[Pass], settings: DescentSettings, epoch: int, seed: int, alpha: float) -> float:
-    counts = [math.ceil(len(each.rows) / settings.batch) for each in passes]
+    counts = [math.ceil(len(each.rows) / (each.batch or settings.batch)) for each in passes]
     done, total, losses = 0, sum(counts), []
     for each, count in zip(passes, counts, strict=True):
         for part in np.array_split(epoch_order(each.rows.keys, epoch, seed), count):
-            rate = settings.rate(epoch + done / total)
+            rate = each.rate * settings.rate(epoch + done / total)
             images = np.asarray(each.rows.images[part], np.float32)
-            losses.append(step(each.loss, images, each.targets[part], rate, alpha))
+            losses.append(step(each, images, each.targets[part], rate, alpha))
             done += 1
     return float(np.mean([float(loss) for loss in losses]))
 
@@ -249,19 +257,20 @@ class _Step:
         self._velocity = [tf.Variable(tf.zeros_like(w), trainable=False) for w in weights]
         self._mask = None if mask is None else [tf.constant(np.asarray(m, bool)) for m in mask]
         self._anchor, self._start = anchor, [tf.identity(w) for w in weights] if anchor else []
-        self._compiled: dict[Loss, Any] = {}
+        self._compiled: dict[tuple[Loss, bool], Any] = {}
 
-    def __call__(self, loss: Loss, images: np.ndarray, targets: np.ndarray, rate: float, alpha: float) -> Any:
-        if loss not in self._compiled:
+    def __call__(self, walk: Pass, images: np.ndarray, targets: np.ndarray, rate: float, alpha: float) -> Any:
+        kind = (walk.loss, walk.training)
+        if kind not in self._compiled:
             scalar = tf.TensorSpec((), tf.float32)
             signature = [tf.TensorSpec((None, *x.shape[1:]), tf.float32) for x in (images, targets)]
-            self._compiled[loss] = tf.function(functools.partial(self._descend, loss), [*signature, scalar, scalar])
-        return self._compiled[loss](images, targets, np.float32(rate), np.float32(alpha))
+            self._compiled[kind] = tf.function(functools.partial(self._descend, *kind), [*signature, scalar, scalar])
+        return self._compiled[kind](images, targets, np.float32(rate), np.float32(alpha))
 
-    def _descend(self, loss: Loss, images: Any, targets: Any, rate: Any, alpha: Any) -> Any:
+    def _descend(self, loss: Loss, training: bool, images: Any, targets: Any, rate: Any, alpha: Any) -> Any:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._weights)
-            logits = tf.cast(self._model(images, training=True), tf.float32)  # [b, C]
+            logits = tf.cast(self._model(images, training=training), tf.float32)  # [b, C]
             value = tf.reduce_mean(loss(logits, targets))
             whole = value + self._extra() if self._extra else value
         gradients = tape.gradient(whole, self._weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)

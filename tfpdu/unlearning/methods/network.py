@@ -48,10 +48,10 @@ def clone(model: keras.Model, seed: int = 0) -> keras.Model:
     if [(w.name, tuple(w.shape)) for w in copy.weights] != paths:
         raise UserError(f"model: a copy of {type(model).__name__} from its get_config() has other weights than it")
     copy.set_weights(model.get_weights())
-    for variable in copy.non_trainable_variables:
-        if variable.path.endswith("seed_generator_state"):
-            first = seeds.stable_hash("layer", seed, variable.path.split("/", 1)[-1])
-            variable.assign(np.array([first % 2**32, first >> 32], np.uint64).astype(variable.dtype))
+    states = [v for v in copy.non_trainable_variables if v.path.endswith("seed_generator_state")]
+    for place, state in enumerate(states):  # by place, for the names that Keras gives depend on what was made before
+        drawn = seeds.stable_hash("layer", seed, place)
+        state.assign(np.array([drawn % 2**32, drawn >> 32], np.uint64).astype(state.dtype))
     return copy
 
 
@@ -125,7 +125,7 @@ def frozen_statistics(layers: Sequence[Any]) -> Iterator[None]:
 
 
 def initialise(layers: Sequence[Any], seed: int, kernels: str | None = None) -> None:
-    """Draws the weights of layers anew, keyed by (seed, path): the same seed gives the same bits.
+    """Draws the weights of layers anew, keyed by (seed, place of the layer): the same seed gives the same bits.
 
     Args:
       layers: of `leaves`.
@@ -135,17 +135,18 @@ def initialise(layers: Sequence[Any], seed: int, kernels: str | None = None) -> 
     Raises:
       UserError: a weight has no initializer that is known.
     """
-    for layer in layers:
+    for place, layer in enumerate(layers):
         inside = {id(w) for child in layer._layers for w in child.weights}
         for variable in layer.weights:
             if id(variable) not in inside:
-                variable.assign(_drawn(layer, variable, seed, kernels))
+                key = seeds.keras_seed("weight", seed, place, variable.name)
+                variable.assign(_drawn(layer, variable, key, kernels))
 
 
 _CONSTANT = {"gamma": 1.0, "moving_variance": 1.0, "beta": 0.0, "bias": 0.0, "moving_mean": 0.0}
 
 
-def _drawn(layer: Any, variable: Any, seed: int, kernels: str | None) -> Any:
+def _drawn(layer: Any, variable: Any, key: int, kernels: str | None) -> Any:
     name = variable.name
     initializer = getattr(layer, f"{name}_initializer", None)
     if name == "kernel" and kernels:
@@ -156,6 +157,5 @@ def _drawn(layer: Any, variable: Any, seed: int, kernels: str | None) -> Any:
         return np.full(variable.shape, _CONSTANT[name], np.float32)
     config = initializer.get_config()
     if "seed" in config:
-        path = variable.path.split("/", 1)[-1]
-        initializer = type(initializer).from_config({**config, "seed": seeds.keras_seed("weight", seed, path)})
+        initializer = type(initializer).from_config({**config, "seed": key})
     return initializer(variable.shape, dtype=variable.dtype)
