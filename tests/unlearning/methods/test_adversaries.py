@@ -6,8 +6,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.unlearning.methods.test_descent import by_hand
 from tfpdu.common import UserError
@@ -42,11 +40,10 @@ def dots(x):
     )
 
 
-@given(x=st.lists(st.tuples(st.floats(0.3, 0.7), st.floats(0.3, 0.7)), min_size=1, max_size=6))
-@settings(max_examples=6, deadline=None)
-def test_epsilon_is_the_first_of_the_doubling_sequence_beyond_the_distance_to_a_plane(x):
+def test_epsilon_is_the_first_of_the_doubling_sequence_beyond_the_distance_to_a_plane():
+    x = np.random.default_rng(0).uniform(0.3, 0.7, (60, 2))
     distance = np.abs(np.array(x) @ [3.0, 4.0] - 3.5) / 5
-    attack = AttackSettings(epsilon=0.01, pixel_max=1.0, batch=4)
+    attack = AttackSettings(epsilon=0.01, pixel_max=1.0, batch=16)
     powers = np.log2(np.maximum(distance, 1e-9) / 0.01)
     found = build_adversaries(half_space([3.0, 4.0], 3.5), dots(x), attack)
     epsilon = 0.01 * 2.0 ** np.maximum(np.ceil(powers), 0)
@@ -113,17 +110,18 @@ def naive_passes(model, rows, attack):
                 if found or turn == attack.steps:
                     break
                 g = tape.gradient(loss, x).numpy()
-                shift = now + radius * 255 / 10 * g / np.linalg.norm(g) - image
-                now = np.clip(image + shift * min(1, radius * 255 / np.linalg.norm(shift)), 0, 255)
+                shift = now + radius / 10 * g / np.linalg.norm(g) - image
+                now = np.clip(image + shift * min(1, radius / np.linalg.norm(shift)), 0, 1)
             radius *= 2
     return count
 
 
-def test_no_pass_is_wasted_on_rows_that_are_done(rows):
-    some = rows.take(np.arange(0, 45, 12))
-    attack = dataclasses.replace(PGD, epsilon=0.2, steps=12, batch=2)
-    needed = naive_passes(memorising_network(), some, attack)
-    assert build_adversaries(memorising_network(), some, attack).passes <= 1.05 * needed
+def test_no_pass_is_wasted_on_rows_that_are_done():
+    model, x = half_space([3.0, 4.0], 3.5), dots([(0.5, 0.6), (0.5, 0.8), (0.45, 0.5), (0.5, 0.51), (0.3, 0.7)])
+    attack = AttackSettings(epsilon=0.04, steps=12, batch=2, pixel_max=1.0)
+    needed = naive_passes(model, x, attack)
+    assert needed > 50
+    assert build_adversaries(model, x, attack).passes == needed
 
 
 def test_the_result_does_not_depend_on_the_batch(rows, made):

@@ -104,6 +104,7 @@ def test_curvature_of_a_network_is_that_of_its_logits_derivative_by_finite_diffe
     np.testing.assert_allclose(flat(curvature_product(model, part, batch=3)(v)), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_curvature_passes_through_the_resnet_and_is_never_negative():
     model = build_resnet18((8, 8, 1), 3, width=2)
     generator = np.random.default_rng(0)

@@ -7,7 +7,6 @@ References:
 """
 
 import dataclasses
-import functools
 import hashlib
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +18,7 @@ import tensorflow as tf
 from tfpdu.common import UserError
 from tfpdu.common.validation import one_of, positive
 from tfpdu.unlearning.methods.base import Examples
-from tfpdu.unlearning.methods.network import answers
+from tfpdu.unlearning.methods.network import answers, compiled_graph
 
 _DIRECTION = 1e-10  # added to a gradient's norm [1, code]
 
@@ -133,7 +132,7 @@ def _pgd(model: keras.Model, rows: Examples, given: np.ndarray, settings: Attack
     shape = tf.TensorSpec((None, *rows.images.shape[1:]), tf.float32)
     vector = tf.TensorSpec((None,), tf.float32)
     signature = [shape, shape, tf.TensorSpec((None,), tf.int32), vector, tf.TensorSpec((), tf.float32)]
-    step = tf.function(functools.partial(_pgd_step, model), signature)
+    step = compiled_graph(signature, _pgd_step, model)
     row = np.zeros(0, int)  # [b], the rows at work, with their state: start, now, radius, steps, passes
     start = now = np.zeros((0, *rows.images.shape[1:]), np.float32)
     radius, steps, used, waiting = np.zeros(0), np.zeros(0, int), np.zeros(0, int), 0
@@ -191,7 +190,7 @@ def _signs(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Batch after batch: row numbers, pictures float32[b, h, w, c] and the signs of their gradients."""
     shape = tf.TensorSpec((None, *images.shape[1:]), tf.float32)
-    compiled = tf.function(functools.partial(_image_gradient, model), [shape, tf.TensorSpec((None,), tf.int32)])
+    compiled = compiled_graph([shape, tf.TensorSpec((None,), tf.int32)], _image_gradient, model)
     for first in range(0, len(labels), batch):
         place = np.arange(first, min(first + batch, len(labels)))
         pictures = np.asarray(images[place], np.float32)

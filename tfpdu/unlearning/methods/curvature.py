@@ -5,7 +5,6 @@ References:
   [2] Hestenes, Stiefel. Methods of conjugate gradients for solving linear systems. 1952.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import tensorflow as tf
 
 from tfpdu.unlearning.methods.base import Examples
 from tfpdu.unlearning.methods.descent import learning_weights
+from tfpdu.unlearning.methods.network import compiled_graph
 
 Vector = list[np.ndarray]  # one array for each weight
 
@@ -35,7 +35,7 @@ def curvature_product(
     """
     weights = learning_weights(model, layers)
     signature = [tf.TensorSpec((None, *rows.images.shape[1:]), tf.float32), [tf.TensorSpec(w.shape) for w in weights]]
-    compiled = tf.function(functools.partial(_product, model, weights), signature)
+    compiled = compiled_graph(signature, _product, model, weights)
 
     def product(vector: Vector) -> Vector:
         total = [np.zeros(w.shape, np.float64) for w in weights]

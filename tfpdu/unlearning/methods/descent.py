@@ -1,7 +1,6 @@
 """The one training loop that all methods share: SGD on batches whose order depends on (seed, epoch, id) alone."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from tfpdu.common import UserError
 from tfpdu.common.validation import in_range, non_negative, one_of, positive
 from tfpdu.data.views import epoch_order
 from tfpdu.unlearning.methods.base import Examples
-from tfpdu.unlearning.methods.network import frozen_statistics, is_normalisation, is_product, leaves
+from tfpdu.unlearning.methods.network import compiled_graph, frozen_statistics, is_normalisation, is_product, leaves
 
 Loss = Callable[[Any, Any], Any]  # logits [b, C], targets [b, k] -> losses [b]
 
@@ -219,7 +218,7 @@ def gradient_sum(
     """The gradient of the sum of a pass' losses, in evaluation mode, for each of `learning_weights(model, layers)`."""
     weights = learning_weights(model, layers)
     signature = [tf.TensorSpec((None, *x.shape[1:]), tf.float32) for x in (walk.rows.images, walk.targets)]
-    compiled = tf.function(functools.partial(weights_gradient, model, weights, walk.loss), signature)
+    compiled = compiled_graph(signature, weights_gradient, model, weights, walk.loss)
     total = [np.zeros(w.shape, np.float32) for w in weights]
     for start in range(0, len(walk.rows), batch):
         part = slice(start, start + batch)
@@ -264,7 +263,7 @@ class _Step:
         if kind not in self._compiled:
             scalar = tf.TensorSpec((), tf.float32)
             signature = [tf.TensorSpec((None, *x.shape[1:]), tf.float32) for x in (images, targets)]
-            self._compiled[kind] = tf.function(functools.partial(self._descend, *kind), [*signature, scalar, scalar])
+            self._compiled[kind] = compiled_graph([*signature, scalar, scalar], self._descend, *kind)
         return self._compiled[kind](images, targets, np.float32(rate), np.float32(alpha))
 
     def _descend(self, loss: Loss, training: bool, images: Any, targets: Any, rate: Any, alpha: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -71,10 +71,23 @@ def _structure(model: keras.Model) -> keras.Model:
 
 def answers(model: keras.Model, images: Any, batch: int = 500) -> np.ndarray:
     """What the model gives for pictures [n, h, w, c] in evaluation mode, float32[n, C]."""
-    # A partial, not a lambda: TensorFlow warns of many graphs by one piece of code, which many models give rightly.
-    compiled = tf.function(functools.partial(_forward, model), [tf.TensorSpec((None, *images.shape[1:]), tf.float32)])
+    compiled = compiled_graph([tf.TensorSpec((None, *images.shape[1:]), tf.float32)], _forward, model)
     parts = [np.asarray(images[i : i + batch], np.float32) for i in range(0, len(images), batch)]
     return np.concatenate([compiled(part).numpy() for part in parts])
+
+
+def compiled_graph(signature: Any, function: Callable[..., Any], *bound: Any) -> Any:
+    """A TensorFlow function of the arguments after `bound`.
+
+    A partial and not a lambda: TensorFlow warns of many graphs by one piece of code, which many models rightly give.
+    Models are not rewritten by autograph, as Keras does not when it trains.
+
+    Args:
+      signature: of the arguments, one graph for all sizes of batch; None = one graph for each.
+      function: to compile.
+      *bound: its first arguments.
+    """
+    return tf.function(functools.partial(function, *bound), signature, autograph=False)
 
 
 def _forward(model: keras.Model, images: Any) -> Any:

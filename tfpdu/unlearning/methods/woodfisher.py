@@ -10,7 +10,6 @@ above what suits the model everything breaks. One row at a time, so N forward an
 """
 
 import dataclasses
-import functools
 from typing import Any
 
 import keras
@@ -28,6 +27,7 @@ from tfpdu.unlearning.methods.descent import (
     learning_weights,
     weights_gradient,
 )
+from tfpdu.unlearning.methods.network import compiled_graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +61,8 @@ def _run(
     guide = [tf.Variable(tf.zeros_like(w)) for w in weights]
     walk = learning(model, retain.take(epoch_order(retain.keys, 0, seed)[: settings.samples + 2]))
     signature = [tf.TensorSpec((1, *x.shape[1:]), tf.float32) for x in (walk.rows.images, walk.targets)]
-    gradient = tf.function(functools.partial(weights_gradient, model, weights, walk.loss), signature)
-    recursion = tf.function(functools.partial(_recursion, step, guide, float(settings.samples)))
+    gradient = compiled_graph(signature, weights_gradient, model, weights, walk.loss)
+    recursion = compiled_graph(None, _recursion, step, guide, float(settings.samples))
     for row in range(len(walk.rows)):
         found = gradient(np.asarray(walk.rows.images[row : row + 1], np.float32), walk.targets[row : row + 1])
         if row == 0:
