@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tfpdu.ensemble.resnet import build_resnet18
 from tfpdu.testing import check_method, memorised_rows
 from tfpdu.unlearning import METHODS
-from tfpdu.unlearning.methods import DescentSettings, Examples, find
+from tfpdu.unlearning.methods import DescentSettings, Examples, find, weights_hash
 from tfpdu.unlearning.methods.descent import Pass, ascent, descend, one_hot
 
 
@@ -36,6 +37,7 @@ SETTINGS = {
     "scrub": dict(epochs=6, learning_rate=0.02),
     "stackelberg": dict(epochs=6, learning_rate=0.05, alpha=2.0, nonmembers=strangers()),
     "woodfisher": dict(alpha=10.0),
+    "zero_shot": dict(epochs=5, learning_rate=0.02, energy=0.9),
 }
 
 
@@ -122,3 +124,23 @@ class _SaysItNeeds(_Mine):
 def test_suite_catches(broken, complaint):
     with pytest.raises(AssertionError, match=complaint):
         check_method(broken())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_method_takes_our_resnet_and_leaves_it_alone(name):
+    model = build_resnet18((8, 8, 3), 3, width=2)
+    model.get_layer("logits").kernel.assign(np.random.default_rng(1).normal(size=(16, 3)))
+    generator = np.random.default_rng(0)
+
+    def rows(n, name):
+        images = generator.integers(0, 255, (n, 8, 8, 3)).astype(np.uint8)
+        return Examples(images, np.arange(n) % 3, np.array([f"{name}{i}" for i in range(n)]))
+
+    changes = {"epochs": 1, "learning_rate": 0.001, "nonmembers": rows(6, "n"), "max_epochs": 1}
+    known = {field.name for field in dataclasses.fields(METHODS[name].settings)}
+    settings = METHODS[name].settings(**{key: value for key, value in changes.items() if key in known})
+    before = weights_hash(model)
+    result = METHODS[name].unlearn(model, rows(6, "f"), rows(12, "r"), settings)
+    assert weights_hash(model) == before != weights_hash(result)
+    assert all(np.isfinite(w).all() for w in result.get_weights())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unlearning.methods.conftest import gradients
 from tfpdu.common import UserError
-from tfpdu.data.views import epoch_order
+from tfpdu.data.views import ViewPolicy, epoch_order, render, training_views
 from tfpdu.ensemble.normalization import BatchNormalization
 from tfpdu.ensemble.resnet import build_resnet18
 from tfpdu.unlearning.methods import DescentSettings, Examples
@@ -205,6 +205,28 @@ def test_own_batch_normalisation_stands_still_where_it_does_not_learn():
     moved = {v.path for v in model.variables if not np.array_equal(v.numpy(), before[v.path])}
     assert {path.split("/")[-2] for path in moved} == {"second", "moving", "logits"}
     assert any("moving_mean" in path for path in moved)
+
+
+def test_pictures_are_augmented_by_row_and_epoch_where_they_should_be(linear):
+    """A pass whose loss is the sum of a picture's columns' differences sees which pictures were mirrored."""
+    images = np.tile(np.float32([[0, 1], [0, 1]])[None, :, :, None], (40, 1, 1, 1))
+    rows = Examples(images, np.zeros(40, int), np.array([f"r{i}" for i in range(40)]))
+    linear.set_weights([np.float32([[-1, 0, 0], [1, 0, 0]] * 2), np.zeros(3, np.float32)])
+
+    def mirrored(logits, targets):
+        return (2 - logits[:, 0]) / 4  # 0 as it was, 1 when mirrored
+
+    policy = ViewPolicy(shift=0)
+    settings = dataclasses.replace(PLAIN, epochs=4, learning_rate=1e-12, batch=40, views=policy)
+    walk = Pass(rows, learning(linear, rows).targets, mirrored)
+    found = descend(linear, lambda epoch: [walk], settings, 5)
+    for epoch, share in enumerate(found):
+        views = training_views(rows.ids, epoch, policy, 5)
+        seen = render(images, rows.ids, views, policy, 5)
+        assert share == pytest.approx(np.mean(seen[:, 0, 0, 0]), abs=1e-5)
+    assert len(set(found)) > 1
+    plain = dataclasses.replace(walk, augmented=np.zeros(40, bool))
+    assert descend(linear, lambda epoch: [plain], settings, 5) == pytest.approx([0] * 4, abs=1e-5)
 
 
 def test_rate_follows_its_schedule():

@@ -20,6 +20,7 @@ from tfpdu.unlearning.methods.salun import SALUN
 from tfpdu.unlearning.methods.scrub import SCRUB
 from tfpdu.unlearning.methods.stackelberg import STACKELBERG
 from tfpdu.unlearning.methods.woodfisher import WOODFISHER
+from tfpdu.unlearning.methods.zero_shot import ZERO_SHOT
 
 _ALL = (
     RETRAIN,
@@ -37,6 +38,7 @@ _ALL = (
     INFLUENCE,
     WOODFISHER,
     STACKELBERG,
+    ZERO_SHOT,
 )
 
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}

@@ -158,7 +158,7 @@ def _pgd(model: keras.Model, rows: Examples, given: np.ndarray, settings: Attack
 
 def _pgd_step(model: Any, start: Any, now: Any, labels: Any, radius: Any, pixel_max: Any) -> Any:
     """The labels of the pictures [b, h, w, c] as they are, and the pictures one step further."""
-    logits, gradient = _image_gradient(model, now, labels)
+    logits, gradient = image_gradient(model, now, labels)
     flat = tf.reshape(gradient, (tf.shape(now)[0], -1))  # [b, hwc]
     flat = flat / (tf.norm(flat, axis=1, keepdims=True) + _DIRECTION)
     length = (radius * pixel_max)[:, None]  # [b, 1]
@@ -190,7 +190,7 @@ def _signs(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Batch after batch: row numbers, pictures float32[b, h, w, c] and the signs of their gradients."""
     shape = tf.TensorSpec((None, *images.shape[1:]), tf.float32)
-    compiled = compiled_graph([shape, tf.TensorSpec((None,), tf.int32)], _image_gradient, model)
+    compiled = compiled_graph([shape, tf.TensorSpec((None,), tf.int32)], image_gradient, model)
     for first in range(0, len(labels), batch):
         place = np.arange(first, min(first + batch, len(labels)))
         pictures = np.asarray(images[place], np.float32)
@@ -198,7 +198,7 @@ def _signs(
         yield place, pictures, np.sign(gradient.numpy())
 
 
-def _image_gradient(model: Any, images: Any, labels: Any) -> Any:
+def image_gradient(model: Any, images: Any, labels: Any) -> Any:
     """Logits [b, C] in evaluation mode, and the gradient of cross-entropy in the pictures [b, h, w, c]."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(images)

@@ -86,6 +86,8 @@ def _run(
     if settings.ratio < 1:
         mask = saliency_mask(gradient_sum(model, learning(model, forget), layers, settings.batch), settings.ratio)
     whole = learning(model, concatenate(parts))
+    real = np.arange(len(whole.rows)) >= len(parts[0])  # adversarial pictures are not augmented
+    whole = dataclasses.replace(whole, augmented=real)
     descend(model, lambda epoch: [whole], settings, seed, trained=layers, mask=mask)
     return model
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfpdu.common import UserError
 from tfpdu.common.validation import in_range, non_negative, one_of, positive
-from tfpdu.data.views import epoch_order
+from tfpdu.data.views import ViewPolicy, epoch_order, render, training_views
 from tfpdu.unlearning.methods.base import Examples
 from tfpdu.unlearning.methods.network import compiled_graph, frozen_statistics, is_normalisation, is_product, leaves
 
@@ -47,6 +47,7 @@ class DescentSettings:
       layers: which layers learn (Tran and Woo 2025): "all"; "intermediate_and_last": all but the first third of the
         convolutions and dense layers; "last": the last one. Their paper names no indices, so the third is ours. Frozen
         layers' batch statistics stay as well.
+      views: how pictures are augmented, such as the papers' `ViewPolicy(shift=4)`; None leaves them as they are.
     """
 
     epochs: int = 10
@@ -61,6 +62,7 @@ class DescentSettings:
     batchnorm: str = "update"
     freeze: str = "weights"
     layers: str = "all"
+    views: ViewPolicy | None = None
 
     def __post_init__(self) -> None:
         positive(epochs=self.epochs, learning_rate=self.learning_rate, batch=self.batch, step_epochs=self.step_epochs)
@@ -99,6 +101,7 @@ class Pass:
       batch: rows a step, at most; None = the settings'.
       rate: of these steps, times the schedule's.
       training: False runs the model in evaluation mode: batch statistics are used, and see nothing of these rows.
+      augmented: bool [n], which rows `settings.views` applies to; None = all.
     """
 
     rows: Examples
@@ -107,6 +110,7 @@ class Pass:
     batch: int | None = None
     rate: float = 1.0
     training: bool = True
+    augmented: np.ndarray | None = None
 
 
 def cross_entropy(logits: Any, targets: Any) -> Any:
@@ -149,6 +153,7 @@ def descend(
     mask: Sequence[np.ndarray] | None = None,
     anchor: float = 0.0,
     l1: Callable[[int], float] = lambda epoch: 0.0,
+    avoid: Sequence[np.ndarray | None] | None = None,
     extra: Callable[[], Any] | None = None,
 ) -> list[float]:
     """Trains the model in place; the gradient code of all methods but the adversarial ones' pictures is here.
@@ -164,6 +169,8 @@ def descend(
         `settings.freeze`.
       anchor: lambda of the term lambda/2 * ||w - w at the start||^2.
       l1: alpha of the term alpha * ||w||_1, from the epoch's number.
+      avoid: for each of these weights, orthonormal columns U float [d, r], d the product of all its sizes but the last;
+        the steps are made orthogonal to them, (I - U U') g; None leaves a weight's steps as they are.
       extra: a term to be added to the loss of every step, differentiable in the weights.
 
     Returns:
@@ -176,7 +183,7 @@ def descend(
     weights = learning_weights(model, layers)
     everything = leaves(model)
     still = [x for x in everything if is_normalisation(x) and (settings.batchnorm == "frozen" or x not in layers)]
-    step = _Step(model, weights, settings, mask, anchor, extra)
+    step = _Step(model, weights, settings, mask, anchor, avoid, extra)
     losses = []
     with frozen_statistics(still):
         for epoch in range(settings.epochs):
@@ -242,19 +249,40 @@ def _epoch(step: "_Step", passes: list[Pass], settings: DescentSettings, epoch: 
     for each, count in zip(passes, counts, strict=True):
         for part in np.array_split(epoch_order(each.rows.keys, epoch, seed), count):
             rate = each.rate * settings.rate(epoch + done / total)
-            images = np.asarray(each.rows.images[part], np.float32)
+            images = _pictures(each, part, settings.views, epoch, seed)
             losses.append(step(each, images, each.targets[part], rate, alpha))
             done += 1
     return float(np.mean([float(loss) for loss in losses]))
 
 
+def _pictures(walk: Pass, part: np.ndarray, views: ViewPolicy | None, epoch: int, seed: int) -> np.ndarray:
+    """The pictures of rows int[b] as they are in this epoch, float32[b, h, w, c]."""
+    images, keys = walk.rows.images[part], walk.rows.keys[part]
+    if views is None:
+        return np.asarray(images, np.float32)
+    seen = render(images, keys, training_views(keys, epoch, views, seed), views, seed)
+    if walk.augmented is not None:
+        seen = np.where(walk.augmented[part][:, None, None, None], seen, images)
+    return np.asarray(seen, np.float32)
+
+
 class _Step:
     """One step of SGD, compiled once for each loss."""
 
-    def __init__(self, model: Any, weights: list[Any], settings: DescentSettings, mask: Any, anchor: float, extra: Any):
+    def __init__(
+        self,
+        model: Any,
+        weights: list[Any],
+        settings: DescentSettings,
+        mask: Sequence[np.ndarray] | None,
+        anchor: float,
+        avoid: Sequence[np.ndarray | None] | None,
+        extra: Callable[[], Any] | None,
+    ):
         self._model, self._weights, self._settings, self._extra = model, weights, settings, extra
         self._velocity = [tf.Variable(tf.zeros_like(w), trainable=False) for w in weights]
         self._mask = None if mask is None else [tf.constant(np.asarray(m, bool)) for m in mask]
+        self._avoid = [None if u is None else tf.constant(u, tf.float32) for u in avoid or [None] * len(weights)]
         self._anchor, self._start = anchor, [tf.identity(w) for w in weights] if anchor else []
         self._compiled: dict[tuple[Loss, bool], Any] = {}
 
@@ -288,7 +316,11 @@ class _Step:
 
     def _move(self, i: int, gradient: Any, rate: Any) -> None:
         weight, velocity = self._weights[i], self._velocity[i]
-        speed = self._settings.momentum * velocity + gradient + self._settings.weight_decay * weight
+        push, basis = gradient + self._settings.weight_decay * weight, self._avoid[i]
+        if basis is not None:
+            flat = tf.reshape(push, (basis.shape[0], -1))
+            push = tf.reshape(flat - basis @ tf.matmul(basis, flat, transpose_a=True), push.shape)
+        speed = self._settings.momentum * velocity + push
         moved = weight - rate * speed
         if self._mask and self._settings.freeze == "weights":
             moved = tf.where(self._mask[i], moved, weight)

@@ -42,7 +42,7 @@ def _run(
 
 FINE_TUNE_ANCHORED = Method(
     name="fine_tune_anchored",
-    citation="Machine unlearning study, course CS726 Advanced Machine Learning, IIT Bombay, 2023",
+    citation="Machine unlearning study, course CS726 Advanced Machine Learning, IIT Bombay",
     needs_retain=True,
     settings=FineTuneAnchoredSettings,
     run=_run,

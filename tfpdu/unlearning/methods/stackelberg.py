@@ -104,6 +104,7 @@ def _run(
     audience = _audience(forget, settings.nonmembers, classes, settings)
     member = (np.arange(len(audience)) < len(forget)).astype(np.float32)
     kept, labels = learning(model, retain), one_hot(audience.labels, classes)
+    plain = np.zeros(len(audience), bool)
     # One object for all epochs, so that it is compiled once.
     loss = functools.partial(audited, settings.features, settings.alpha, settings.ridge)
 
@@ -113,7 +114,10 @@ def _run(
             order = np.argsort(np.argsort(mix(audience.keys[side], seed, "fold", epoch), kind="stable"))
             half[side] = order % 2
         targets = np.concatenate([labels, member[:, None], half[:, None]], 1)
-        return [kept, Pass(audience, targets, loss, settings.audit_batch, settings.audit_rate, training=False)]
+        audit = Pass(
+            audience, targets, loss, settings.audit_batch, settings.audit_rate, training=False, augmented=plain
+        )
+        return [kept, audit]
 
     descend(model, plan, settings, seed)
     return model
