@@ -83,6 +83,7 @@ def test_every_picture_lies_within_its_radius_and_the_pixels(rows, made):
     assert made.examples.images.max() <= 255
 
 
+@pytest.mark.slow
 def test_no_smaller_radius_of_the_sequence_would_have_done(rows, made):
     for epsilon in np.unique(made.epsilon)[1:]:
         needed = rows.take(np.isin(rows.ids, made.sources[made.epsilon == epsilon]))
@@ -124,6 +125,7 @@ def test_no_pass_is_wasted_on_rows_that_are_done():
     assert build_adversaries(model, x, attack).passes == needed
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_the_batch(rows, made):
     small = build_adversaries(memorising_network(), rows, dataclasses.replace(PGD, batch=11))
     assert np.array_equal(small.epsilon, made.epsilon)
@@ -159,6 +161,7 @@ def same(first, second):
     return all(np.array_equal(a, b) for a, b in zip(first.get_weights(), second.get_weights(), strict=True))
 
 
+@pytest.mark.slow
 def test_given_adversaries_are_used_as_those_made_on_the_spot(made):
     forget, retain = memorised_rows()
     on_the_spot = amun(memorising_network(), forget, retain, attack=PGD)
@@ -177,8 +180,13 @@ def test_adversaries_of_an_earlier_model_are_refused_unless_asked_for(made):
     assert not same(amun(first, rest, retain, adversaries=made, adaptive=False), first)
 
 
-@pytest.mark.parametrize("with_retain", [True, False])
-@pytest.mark.parametrize("with_forget", [True, False])
+@pytest.mark.parametrize(
+    ("with_retain", "with_forget"),
+    [
+        (True, True),
+        *(pytest.param(*way, marks=pytest.mark.slow) for way in ((True, False), (False, True), (False, False))),
+    ],
+)
 def test_amun_takes_the_steps_worked_by_hand_on_what_it_should(linear, pixels, with_retain, with_forget):
     forget, retain = pixels.take(np.arange(4)), pixels.take(np.arange(4, 12)) if with_retain else None
     attack = AttackSettings(pixel_max=1.0, epsilon=0.1)

@@ -114,6 +114,7 @@ def gain_of(model):
     return float(auditor_gain(tf.constant(logits), members, half, RIDGE))
 
 
+@pytest.mark.slow
 def test_without_an_auditor_the_game_is_fine_tuning(linear):
     result, settings = game(linear, alpha=0.0, momentum=0.0, weight_decay=0.0)
     expected = by_hand(linear, parts()[1], settings)
@@ -121,6 +122,7 @@ def test_without_an_auditor_the_game_is_fine_tuning(linear):
         np.testing.assert_allclose(got, wanted, atol=3e-6)
 
 
+@pytest.mark.slow
 def test_playing_the_game_leaves_the_auditor_less(linear):
     tuned, _ = game(linear, alpha=0.0, epochs=15)
     played, _ = game(linear, alpha=3.0, epochs=15)
