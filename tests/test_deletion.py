@@ -1,6 +1,5 @@
 """Deletion on request: rounds between iterations, exact, resumable, and in service mode without a trace."""
 
-import base64
 import dataclasses
 import json
 import os
@@ -14,11 +13,13 @@ import pytest
 
 from tests.loop_config import tiny_config
 from tests.test_loop import contents, h5_hash, iterations
+from tests.traces import traces
 from tfpdu import loop
 from tfpdu.common import StopRequested, UserError, files
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.deletion import carry_out
 from tfpdu.loop import run_pdu
+from tfpdu.reporting import write_report
 from tfpdu.requests import acknowledge, forecast_deletion
 from tfpdu.settings import LoopSettings, Settings
 from tfpdu.state import State
@@ -209,10 +210,17 @@ def test_in_service_mode_no_trace_of_a_deleted_row_is_left(tmp_path, digits_arch
     config = begun(workdir, 1, deletion__mode="service", **own)
     assert (workdir / "cache").exists() == stored
     state = State.open(Settings.from_config(config), RunDirectory(workdir, config))
-    pools = state.material.pools
-    ids = [*present(workdir, config, 1)[:2], pools.auxiliary.ids[0], pools.test.ids[0], state.material.drawn.ids[0]]
-    table = state.material.pools
-    pictures = [pool.images[pool.ids.tolist().index(i)] for i in set(ids) for pool in _pools(table) if i in pool.ids]
+    material = state.material
+    shown = files.read_npz(workdir / "samples" / "showcase.npz")["originals"][3, 0]
+    drawn = material.drawn
+    place = int(np.flatnonzero((drawn.images == shown).all(axis=(1, 2, 3)))[0])
+    outside = [material.pools.auxiliary.ids[0], material.pools.test.ids[0]]
+    ids = [*present(workdir, config, 1)[:2], *outside, drawn.ids[0], drawn.ids[place]]
+    pictures = list(material.held().take(np.isin(material.held().ids, ids)).images)
+    write_report(workdir)
+    before = {path.name for path in traces(workdir, ids, pictures)}
+    assert {"pools.json", "showcase.npz", "report.html"} <= before
+    assert ("pixels.u8" in before) == stored
     delete(config, workdir, ids)
     run_pdu(config, workdir)
     assert not traces(workdir, ids, pictures)
@@ -221,34 +229,6 @@ def test_in_service_mode_no_trace_of_a_deleted_row_is_left(tmp_path, digits_arch
         run_pdu(config, workdir)
         assert (workdir / "cache").exists()
         assert not traces(workdir, ids, pictures)
-
-
-def traces(workdir: Path, ids: list[str], pictures: list[np.ndarray]) -> list[Path]:
-    """Files that hold an id or a picture."""
-    secrets = [i.encode() for i in ids] + [p.tobytes() for p in pictures] + [_png(p) for p in pictures]
-    secrets += [base64.b64encode(_png(p)) for p in pictures]
-    paths = [path for path in workdir.rglob("*") if path.is_file()]
-    found = [path for path in paths if any(secret in path.read_bytes() for secret in secrets)]
-    for path in workdir.rglob("*.npz"):
-        for array in files.read_npz(path).values():
-            if array.dtype == np.uint8 and array.ndim >= 4:
-                held = array.reshape(-1, *array.shape[-3:])
-                found += [path for p in pictures if (held == p).all(axis=(1, 2, 3)).any()]
-    return found
-
-
-def _pools(pools):
-    return [getattr(pools, name) for name in pools.ids()]
-
-
-def _png(picture: np.ndarray) -> bytes:
-    import io
-
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_ids_of_no_pool_are_refused_and_nothing_changes(run):

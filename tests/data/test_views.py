@@ -41,6 +41,14 @@ def test_a_view_is_the_picture_moved_and_mirrored(channels, shift, flip):
     assert len({mirrored for _, _, mirrored in found}) == 1 + flip
 
 
+def test_float_pictures_are_moved_as_whole_numbers_are():
+    images = np.random.default_rng(0).integers(0, 255, (6, 5, 5, 3)).astype(np.uint8)
+    ids, view, policy = [f"r{i}" for i in range(6)], np.arange(6), ViewPolicy(shift=2)
+    whole, real = (render(x, ids, view, policy, 3) for x in (images, images.astype(np.float32)))
+    assert real.dtype == np.float32
+    assert np.array_equal(whole, real)
+
+
 def test_without_any_change_asked_for_a_view_is_the_picture():
     images = pictures()
     rendered = render(images, IDS, 0, ViewPolicy(flip=False, shift=0), 0)

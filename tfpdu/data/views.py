@@ -65,14 +65,14 @@ def render(
     """The views of a batch.
 
     Args:
-      images: uint8[b, h, w, c].
+      images: uint8[b, h, w, c], or another type; pixels are moved and never blended.
       ids: strings [b], or uint64[b] of `row_keys`.
       view: int[b], which view of each row, from 0; or one number for all.
       policy: what views are.
       seed: the run's seed.
 
     Returns:
-      uint8[b, h, w, c], new memory; image i depends on (images[i], ids[i], view[i], policy, seed) alone.
+      As the images, in new memory; image i depends on (images[i], ids[i], view[i], policy, seed) alone.
 
     Raises:
       UserError: the shift is not smaller than the picture.
@@ -84,10 +84,11 @@ def render(
     out = images.copy()
     if policy.shift or policy.flip:
         rows, columns = _sources(draws, height, width, policy)
-        pixels = np.ascontiguousarray(images).reshape(b * height * width, channels).view(f"V{channels}")[:, 0]
+        whole = f"V{channels * images.itemsize}"  # all channels of a pixel at once
+        pixels = np.ascontiguousarray(images).reshape(b * height * width, channels).view(whole)[:, 0]
         base = np.arange(b)[:, None] * (height * width)
         index = (base + rows * width)[:, :, None] + columns[:, None, :]  # [b, h, w]
-        pixels.take(index, out=out.view(f"V{channels}")[..., 0], mode="clip")
+        pixels.take(index, out=out.view(whole)[..., 0], mode="clip")
     if policy.cutout:
         out[_holes(draws, height, width, policy.cutout)] = MIDDLE_GREY
     return out

@@ -14,6 +14,7 @@ class BatchNormalization(keras.layers.Layer):
     one pass. Both paths of this layer keep the unbiased batch variance in the moving average, as the fused
     kernel and PyTorch do. Under a distribution strategy each replica normalises by its own part of the batch
     and keeps its own moving statistics, whose mean over the replicas is what one reads outside.
+    Where `trainable` is False it normalises by the moving statistics in training too, and leaves them, as Keras' does.
 
     Args:
       momentum: how much of the moving statistics stays per step, in [0, 1).
@@ -34,7 +35,7 @@ class BatchNormalization(keras.layers.Layer):
 
     def call(self, x: Any, training: bool = False) -> Any:
         """Normalises [b, h, w, c], by the batch's moments in training and by the moving ones else."""
-        if not training:
+        if not training or not self.trainable:
             scale = self.gamma.value * ops.rsqrt(self.moving_variance.value + self.epsilon)  # [c]
             offset = self.beta.value - self.moving_mean.value * scale  # [c]
             return x * ops.cast(scale, x.dtype) + ops.cast(offset, x.dtype)

@@ -25,8 +25,10 @@ from tfpdu.unlearning.twins import near_duplicates
 
 if TYPE_CHECKING:
     from tfpdu.unlearning.exact import Learned, ShardedLearner
+    from tfpdu.unlearning.methods import METHODS
 
 __all__ = [
+    "METHODS",
     "Certificate",
     "CertifiedHead",
     "HeadRelease",
@@ -63,9 +65,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Loads TensorFlow only for those who learn: a request is acknowledged, and the ledger read, without it."""
+    """Loads TensorFlow only for those who learn or unlearn: requests are acknowledged, and the ledger read, without."""
     if name in ("Learned", "ShardedLearner"):
         from tfpdu.unlearning import exact
 
         return getattr(exact, name)
+    if name == "METHODS":
+        from tfpdu.unlearning import methods
+
+        return methods.METHODS
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
