@@ -77,7 +77,7 @@ def inspect_pictures(request: Request, shelf: Shelf | None = None) -> Findings:
     if not files:
         raise UserError(f"--images={request.images}: holds no pictures (of {', '.join(_common_suffixes())}, ...)")
     sheet, columns = open_table(request)
-    sheet, problems = _one_spelling(sheet, columns)
+    sheet, respelt = _one_spelling(sheet, columns)
     side = _side(request.images, sheet)
     wanted = (columns.label, *columns.sensitive)
     pictures, faults = read_pictures(sheet, request.images, wanted, side, shelf or Shelf())
@@ -87,8 +87,10 @@ def inspect_pictures(request: Request, shelf: Shelf | None = None) -> Findings:
     twins = near_duplicates(records)
     row_of = {f"{ID}{file_of(fields)}": row for row, fields in reversed(list(enumerate(sheet.rows)))}
     again = _again(twins, row_of, sheet, columns)
-    problems += [_fault(sheet, row, reason) for row, reason in {**faults, **again}.items()]
     good = [row for row in range(len(sheet.rows)) if row not in faults and row not in again]
+    lines = {sheet.lines[row] for row in good}
+    problems = [problem for problem in respelt if problem.row in lines]
+    problems += [_fault(sheet, row, reason) for row, reason in {**faults, **again}.items()]
     problems += _unknown_values(sheet, columns, good) + _near(twins, row_of, again, sheet, columns)
     problems.sort(key=lambda problem: problem.row)
     problems += [Problem(name, 0, "no row in the table", OUT) for name in sorted(files - _named(sheet))]
@@ -96,7 +98,9 @@ def inspect_pictures(request: Request, shelf: Shelf | None = None) -> Findings:
     # Anew, since thirds of fewer rows have other edges, as they will when the usable rows are loaded.
     kept = np.setdiff1d(np.arange(len(records)), records.rows_of([f"{ID}{file_of(sheet.rows[r])}" for r in again]))
     pictures = records.take(kept).images
-    chosen = dataclasses.replace(sheet, rows=[sheet.rows[r] for r in good], lines=[sheet.lines[r] for r in good], faults={})
+    chosen = dataclasses.replace(
+        sheet, rows=[sheet.rows[r] for r in good], lines=[sheet.lines[r] for r in good], faults={}
+    )
     usable = as_records(chosen, pictures, {}, columns.label, columns.sensitive, columns.subject)
     return Findings(chosen, columns, usable, tuple(problems), twins, side, len(sheet.rows))
 
@@ -174,7 +178,9 @@ def _check_classes(records: Records, columns: Columns, sheet: Table) -> None:
     for name, column in zip(("label", *columns.names[1:]), columns.names, strict=True):
         found = np.unique(records.column(name))
         if len(found[found >= 0]) < 2:
-            raise UserError(f"{sheet.path}: column {column!r} has one value in the {len(records)} rows that can be used")
+            raise UserError(
+                f"{sheet.path}: column {column!r} has one value in the {len(records)} rows that can be used"
+            )
 
 
 def _unknown_values(sheet: Table, columns: Columns, good: list[int]) -> list[Problem]:
@@ -225,9 +231,7 @@ def _near(
     return problems
 
 
-def _near_pairs(
-    twins: tuple[Twin, ...], row_of: dict[str, int], again: dict[int, str]
-) -> Iterator[tuple[int, int]]:
+def _near_pairs(twins: tuple[Twin, ...], row_of: dict[str, int], again: dict[int, str]) -> Iterator[tuple[int, int]]:
     """Pairs of rows that are near copies and both in use."""
     for first, row in sorted(_rows(twin, row_of) for twin in twins if not twin.exact):
         if first not in again and row not in again:

@@ -38,7 +38,9 @@ class Request:
         if not self.label:
             raise UserError("--label: expected the column of what is to be learned, e.g. --label=smiling")
         if not self.sensitive:
-            raise UserError("--sensitive: expected the columns of the groups to balance, e.g. --sensitive=gender,age:q3")
+            raise UserError(
+                "--sensitive: expected the columns of the groups to balance, e.g. --sensitive=gender,age:q3"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,9 +82,11 @@ def open_table(request: Request) -> tuple[Table, Columns]:
     taken = ["file", *columns.names, *([request.subject] if request.subject else [])]
     twice = [name for name, count in Counter(taken).items() if count > 1]
     if twice:
-        raise UserError(f"column {twice[0]!r} is asked for twice; file, label, sensitive and subject are different ones")
+        raise UserError(
+            f"column {twice[0]!r} is asked for twice; file, label, sensitive and subject are different ones"
+        )
     for column in (columns.label, *columns.sensitive):
-        _check_values("--label" if column is columns.label else "--sensitive", column, sheet)
+        _check_values(column, request, sheet)
     if not any(path_of(request.images, file_of(fields)).is_file() for fields in sheet.rows if file_of(fields)):
         raise UserError(
             f"{sheet.path}: row {sheet.lines[0]} names {file_of(sheet.rows[0])!r}, and no picture of the table is in"
@@ -103,8 +107,9 @@ def _unknown(flag: str, name: str, sheet: Table) -> str:
     return f"{flag}={name}: {sheet.path} has no such column{near}; its columns are {', '.join(sheet.columns)}"
 
 
-def _check_values(flag: str, column: Column, sheet: Table) -> None:
+def _check_values(column: Column, request: Request, sheet: Table) -> None:
     """Refuses a column with fewer than two or too many values, before hours are spent on it."""
+    flag = "--sensitive" if any(column.name == text.partition(":")[0] for text in request.sensitive) else "--label"
     texts = [fields[column.name].strip() for fields in sheet.rows]
     known = [text for text in texts if not is_missing(text)]
     values = set(known)
@@ -116,23 +121,30 @@ def _check_values(flag: str, column: Column, sheet: Table) -> None:
         if len(numbers) < len(known) / 2:
             row = next(k for k, text in enumerate(texts) if not is_missing(text) and not _is_number(text))
             raise UserError(
-                f"{flag}={column.name}: bins are for numbers, row {sheet.lines[row]} of {sheet.path} holds {texts[row]!r}"
+                f"{flag}={column.name}: bins are for numbers; {sheet.path} holds {texts[row]!r} in row {sheet.lines[row]}"
             )
         return
     if len(numbers) >= 0.9 * len(known) and len(set(numbers)) > MOST_NUMBERS:
-        raise UserError(f"{flag}={column.name}: {len(set(numbers))} different numbers; {_bins(flag, column, numbers)}")
+        raise UserError(f"{flag}={column.name}: {len(set(numbers))} different numbers; {_bins(column, request, numbers)}")
     if len(values) > MOST_VALUES:
         raise UserError(
-            f"{flag}={column.name}: {len(values)} different values in {len(known)} rows, such as {known[0]!r}; expected at"
-            f" most {MOST_VALUES}: group them in the table, or leave the column out"
+            f"{flag}={column.name}: {len(values)} different values in {len(known)} rows, such as {known[0]!r};"
+            f" expected at most {MOST_VALUES}: group them in the table, or leave the column out"
         )
 
 
-def _bins(flag: str, column: Column, numbers: list[float]) -> str:
-    """What to say in place of a bare quantity."""
+def _bins(column: Column, request: Request, numbers: list[float]) -> str:
+    """What to say in place of a bare quantity: the whole flag, to be pasted."""
     low, high = (f"{edge:.3g}" for edge in np.quantile(numbers, [1 / 3, 2 / 3]))
-    edges = f"{column.name}:{low},{high}" if low != high else f"{column.name}:{low}"
-    return f"state bins, by edges {flag}={edges} or as thirds {flag}={column.name}:q3"
+    edges = f"{low},{high}" if low != high else low
+
+    def flag(bins: str) -> str:
+        if column.name == request.label:
+            return f"--label={column.name}:{bins}"
+        names = (f"{name}:{bins}" if name == column.name else name for name in request.sensitive)
+        return f"--sensitive={','.join(names)}"
+
+    return f"state bins, by edges {flag(edges)} or as thirds {flag('q3')}"
 
 
 def _is_number(text: str) -> bool:
