@@ -9,6 +9,17 @@ from PIL import Image
 HEADER = ["file", "smiling", "gender", "age", "person"]
 
 
+def blobs(n, side=40, seed=0):
+    """uint8[n, side, side, 3]: four by four random colours, smoothly enlarged."""
+    colours = np.random.default_rng(seed).integers(0, 256, (n, 4, 4, 3), dtype=np.uint8)
+    return np.stack([np.asarray(Image.fromarray(c).resize((side, side), Image.Resampling.BICUBIC)) for c in colours])
+
+
+def people(n):
+    """smiling, gender, age, person of n pictures; 4 of 5 are female, ages go on from 20 to 79."""
+    return [[["no", "yes"][k % 2], "male" if k % 5 == 0 else "female", str(20 + k % 60), f"p{k}"] for k in range(n)]
+
+
 def write_table(path: Path, rows: list[list[str]], delimiter: str = ",") -> Path:
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, delimiter=delimiter).writerows([HEADER, *rows])

@@ -1,12 +1,13 @@
 """Sizes that fit the data at hand, each by a stated rule, and whether the data are enough for a generator."""
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from tfpdu.bias.additions import demand_of, meet
-from tfpdu.bias.priors import Prior, cells_of, given_prior
+from tfpdu.bias.priors import cells_of, given_prior, uniform_prior
 from tfpdu.common.errors import UserError
 from tfpdu.data import DrawSettings, PoolSizes, Records, cut_pools, draw
 from tfpdu.own_data.inspection import Findings
@@ -18,6 +19,8 @@ RARE = 10  # rows of S below which a value or cell is not multiplied: a few pict
 JOINT_CELLS = 12  # the most cells of the sensitive columns that are balanced as a joint
 MOST_ROWS = 5000  # of S, which 2 cores learn in an hour or two
 COPIES = 2.0  # oversampling adds at most so many times the rows; beyond that rows are weighed
+RHOS = (1e-6, 1e-3, 1e-2)  # the shares of a few hundred rows are known to 1e-2 nats; unequal ones are never met exactly
+MAX_GROWTH = 10.0  # as augment.max_growth
 STEPS = 500  # of the optimiser, a shard and training, that small sets get by more epochs
 EPOCHS = (15, 40)
 SMALL, LARGE = (0.45, 0.1, 0.15, 0.1, 0.2), (0.4, 0.1, 0.15, 0.15, 0.2)  # pools; a generator needs a judge
@@ -34,6 +37,7 @@ class Choices:
       given: their probabilities, row-major, where rare values keep their share; empty: uniform.
       rare: names of the values or cells that keep their share.
       additions: rows that bring S to the prior; 0 with method "reweigh".
+      rho: what the bias is to fall below, nats.
       method: "diffusion", "oversample" or "reweigh".
       reason: why, in a sentence.
       epochs: passes over a shard.
@@ -47,6 +51,7 @@ class Choices:
     given: tuple[tuple[float, ...], ...]
     rare: tuple[str, ...]
     additions: int
+    rho: float
     method: str
     reason: str
     epochs: int
@@ -71,7 +76,7 @@ def choose(findings: Findings) -> Choices:
     names = [column.name for column in findings.columns.sensitive]
     over, given, rare = _prior(drawn, names)
     cells = _cells(records, drawn, names)
-    additions = _additions(drawn, over, given)
+    additions, rho = _additions(drawn, over, given)
     method, reason = _method(rows, cells, additions)
     added = 0 if method == "reweigh" or additions is None else additions
     epochs = int(np.clip(STEPS * 2 * 32 / (rows + added), *EPOCHS))
@@ -82,6 +87,7 @@ def choose(findings: Findings) -> Choices:
         given=given,
         rare=rare,
         additions=added,
+        rho=rho,
         method=method,
         reason=reason,
         epochs=epochs,
@@ -138,17 +144,16 @@ def _cells(records: Records, drawn: Records, names: Sequence[str]) -> dict[tuple
     }
 
 
-def _additions(drawn: Records, over: tuple[tuple[str, ...], ...], given: tuple[tuple[float, ...], ...]) -> int | None:
-    """Rows that Algorithm 1 adds; None where it would refuse to."""
-    tables: Sequence[Sequence[float]] = given
-    if not given:
-        sizes = [len(_counts(drawn, entry)) for entry in over]
-        tables = [np.full(size, 1 / size) for size in sizes]
-    prior: Prior = given_prior(drawn, over, tables)
-    try:
-        return int(meet(demand_of(drawn, prior, 0.0, False), 1e-6).sum())
-    except UserError:
-        return None
+def _additions(
+    drawn: Records, over: tuple[tuple[str, ...], ...], given: tuple[tuple[float, ...], ...]
+) -> tuple[int | None, float]:
+    """Rows that Algorithm 1 adds, None where it would refuse to, and the least rho of `RHOS` that whole rows permit."""
+    prior = given_prior(drawn, over, given) if given else uniform_prior(drawn, over)
+    demand = demand_of(drawn, prior)
+    for rho in RHOS:
+        with contextlib.suppress(UserError):
+            return int(meet(demand, rho, MAX_GROWTH).sum()), rho
+    return None, RHOS[-1]
 
 
 def _method(rows: int, cells: dict[tuple[str, ...], tuple[int, int]], additions: int | None) -> tuple[str, str]:

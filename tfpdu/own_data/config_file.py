@@ -115,7 +115,11 @@ def _balance(choices: Choices) -> list[Line]:
         "oversample": f"copies of rows, no generator: {choices.reason}",
         "reweigh": f"weights for rows, no generator: {choices.reason}",
     }
-    return [*lines, ("augment.method", choices.method, what[choices.method])]
+    return [
+        *lines,
+        ("augment.method", choices.method, what[choices.method]),
+        ("augment.rho", choices.rho, "nats of bias that may be left: what whole rows permit"),
+    ]
 
 
 def _generator(findings: Findings, choices: Choices) -> list[Line]:

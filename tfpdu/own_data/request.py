@@ -120,12 +120,13 @@ def _check_values(column: Column, request: Request, sheet: Table) -> None:
     if column.is_binned:
         if len(numbers) < len(known) / 2:
             row = next(k for k, text in enumerate(texts) if not is_missing(text) and not _is_number(text))
-            raise UserError(
-                f"{flag}={column.name}: bins are for numbers; {sheet.path} holds {texts[row]!r} in row {sheet.lines[row]}"
-            )
+            where = f"row {sheet.lines[row]} of {sheet.path}"
+            raise UserError(f"{flag}={column.name}: bins are for numbers, and {where} holds {texts[row]!r}")
         return
     if len(numbers) >= 0.9 * len(known) and len(set(numbers)) > MOST_NUMBERS:
-        raise UserError(f"{flag}={column.name}: {len(set(numbers))} different numbers; {_bins(column, request, numbers)}")
+        raise UserError(
+            f"{flag}={column.name}: {len(set(numbers))} different numbers; {_bins(column, request, numbers)}"
+        )
     if len(values) > MOST_VALUES:
         raise UserError(
             f"{flag}={column.name}: {len(values)} different values in {len(known)} rows, such as {known[0]!r};"
