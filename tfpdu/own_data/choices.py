@@ -15,7 +15,7 @@ from tfpdu.preparation import POOL_SEED
 
 GENERATOR_ROWS = 1000  # half of what the celeb_a preset's generator learns from, which passes its quality gate
 MIN_CELL = 20  # as generator.min_cell: a cell of fewer rows is not conditioned on, since its rows would be copied
-RARE = 10  # rows of S below which a value or cell is not multiplied: a few pictures would stand for a whole group
+RARE = 5  # rows of S below which a value or cell is not multiplied: a few pictures would stand for a whole group
 JOINT_CELLS = 12  # the most cells of the sensitive columns that are balanced as a joint
 MOST_ROWS = 5000  # of S, which 2 cores learn in an hour or two
 COPIES = 2.0  # oversampling adds at most so many times the rows; beyond that rows are weighed
@@ -117,7 +117,7 @@ def _prior(
             at = ", ".join(f"{v}: {c}" for v, c in zip(drawn.spec(entry[0]).values, counts, strict=True))
             raise UserError(
                 f"--sensitive={entry[0]}: of {len(drawn)} rows to learn from only one value has {RARE} or more ({at});"
-                " there is nothing to balance"
+                " collect more of the others, or join groups"
             )
         share = counts / counts.sum()
         share[~few] = (1 - share[few].sum()) / (~few).sum()

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tfpdu.own_data.choices import MIN_CELL, Choices
+from tfpdu.own_data.choices import MIN_CELL, RARE, Choices
 from tfpdu.own_data.inspection import Findings
 from tfpdu.own_data.request import Request
 
@@ -54,7 +54,7 @@ def config_text(request: Request, findings: Findings, choices: Choices, home: Pa
         lines += ["", f"    # {title[0].upper()}{title[1:]}"]
         for key, value, comment in body:
             line = f"    config.{key} = {_literal(value)}"
-            if len(line) + len(comment) < WIDTH:
+            if len(line) + len(comment) + 4 <= WIDTH:
                 lines.append(f"{line}  # {_plain(comment)}")
             else:
                 lines += [f"    # {part}" for part in _wrapped(comment)] + [line]
@@ -106,7 +106,7 @@ def _balance(choices: Choices) -> list[Line]:
     lines: list[Line] = [("prior.over", choices.over, f"what is balanced: {shape}")]
     if choices.given:
         rare = ", ".join(choices.rare)
-        told = f"{rare}: fewer than 10 rows to learn from, so it keeps its share; all others get equal ones"
+        told = f"{rare}: fewer than {RARE} rows to learn from, so it keeps its share; all others get equal ones"
         lines += [("prior.kind", "given", "shares as stated below"), ("prior.given", choices.given, told)]
     else:
         lines.append(("prior.kind", "uniform", "every group equally often; given: your own shares"))
