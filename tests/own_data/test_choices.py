@@ -77,7 +77,7 @@ def test_small_sets_get_more_epochs_and_large_ones_are_cut_to_five_thousand():
 
 
 def test_one_group_with_a_few_others_is_nothing_to_balance():
-    with pytest.raises(UserError, match=r"--sensitive=gender: .*only one value has 5 or more \(f: 89, m: 1\)"):
+    with pytest.raises(UserError, match=r"--sensitive=gender: .*fewer than two values have 5 or more \(f: 89, m: 1\)"):
         choose(findings({(0, 0): 100, (1, 0): 100, (1, 1): 1}))
 
 

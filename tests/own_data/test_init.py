@@ -12,7 +12,8 @@ import pytest
 from tests.own_data.messy import write_messy, write_table
 from tfpdu.common import UserError
 from tfpdu.data import load
-from tfpdu.own_data import Request, make_project
+from tfpdu.own_data import Request
+from tfpdu.own_data.project import make_project
 from tfpdu.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -209,7 +210,7 @@ def test_too_few_rows_to_cut_are_refused(few, tmp_path):
     folder, table = few
     refused(
         tmp_path,
-        "config.pools|nothing to balance",
+        "fewer than two values have 5 or more",
         folder,
         table(file=FILES, smiling=TWO, gender=TWO),
         sensitive=("gender",),

@@ -32,12 +32,16 @@ def _main(argv: Sequence[str]) -> None:
     if not _IMAGES.value:
         raise UserError("--images: expected the folder of your pictures, e.g. --images=photos/")
     from tfpdu.audit.prediction_file import split_names
-    from tfpdu.own_data import Request, make_project
+    from tfpdu.own_data import Request, check_home, open_table
 
-    request = Request(
-        Path(_IMAGES.value).expanduser(), _TABLE.value, _LABEL.value, split_names(_SENSITIVE.value), _SUBJECT.value
-    )
-    print("\n".join(make_project(Path(argv[1]).expanduser(), request).as_lines()))
+    home = Path(argv[1]).expanduser()
+    check_home(home)
+    sensitive = split_names(_SENSITIVE.value)
+    request = Request(Path(_IMAGES.value).expanduser(), _TABLE.value, _LABEL.value, sensitive, _SUBJECT.value)
+    open_table(request)  # most slips are in the table, and are said at once
+    from tfpdu.own_data.project import make_project  # loads TensorFlow: seconds
+
+    print("\n".join(make_project(home, request).as_lines()))
 
 
 def main() -> None:

@@ -153,7 +153,7 @@ def read_table(path: Path, flag: str = "config.data.table", needed: Sequence[str
     except FileNotFoundError:
         raise UserError(f"{flag}={path}: no such file") from None
     except (UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: not a readable UTF-8 table ({error})") from None
+        raise UserError(f"{path}: not a readable UTF-8 table ({error}); spreadsheets save one as CSV UTF-8") from None
     header = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
     columns = tuple(name.strip() for name in next(reader, []))

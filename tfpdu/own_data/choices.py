@@ -116,7 +116,7 @@ def _prior(
         if (~few).sum() < 2:
             at = ", ".join(f"{v}: {c}" for v, c in zip(drawn.spec(entry[0]).values, counts, strict=True))
             raise UserError(
-                f"--sensitive={entry[0]}: of {len(drawn)} rows to learn from only one value has {RARE} or more ({at});"
+                f"--sensitive={entry[0]}: of {len(drawn)} rows to learn from fewer than two values have {RARE} or more ({at});"
                 " collect more of the others, or join groups"
             )
         share = counts / counts.sum()

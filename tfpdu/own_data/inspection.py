@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from unicodedata import normalize
 
 import numpy as np
 from PIL import Image
@@ -18,7 +17,7 @@ from tfpdu.data.attributes import is_missing
 from tfpdu.data.image_folder import ID, Table, as_records, file_of, path_of, read_pictures
 from tfpdu.data.records import Records
 from tfpdu.data.shelf import Shelf
-from tfpdu.own_data.request import Columns, Request, open_table
+from tfpdu.own_data.request import Columns, Request, open_table, picture_files
 from tfpdu.unlearning.twins import Twin, near_duplicates
 
 SIDES = (16, 32, 64)  # of the pictures that are learned
@@ -73,9 +72,6 @@ def inspect_pictures(request: Request, shelf: Shelf | None = None) -> Findings:
       UserError: nothing to learn from: no pictures, no usable row, or one class; one line says why.
       StopRequested: a signal arrived.
     """
-    files = _files(request.images)
-    if not files:
-        raise UserError(f"--images={request.images}: holds no pictures (of {', '.join(_common_suffixes())}, ...)")
     sheet, columns = open_table(request)
     sheet, respelt = _one_spelling(sheet, columns)
     side = _side(request.images, sheet)
@@ -93,7 +89,9 @@ def inspect_pictures(request: Request, shelf: Shelf | None = None) -> Findings:
     problems += [_fault(sheet, row, reason) for row, reason in {**faults, **again}.items()]
     problems += _unknown_values(sheet, columns, good) + _near(twins, row_of, again, sheet, columns)
     problems.sort(key=lambda problem: problem.row)
-    problems += [Problem(name, 0, "no row in the table", OUT) for name in sorted(files - _named(sheet))]
+    problems += [
+        Problem(name, 0, "no row in the table", OUT) for name in sorted(picture_files(request.images) - _named(sheet))
+    ]
     sheet, columns = _grouped(sheet, columns, good, twins, row_of)
     # Anew, since thirds of fewer rows have other edges, as they will when the usable rows are loaded.
     kept = np.setdiff1d(np.arange(len(records)), records.rows_of([f"{ID}{file_of(sheet.rows[r])}" for r in again]))
@@ -108,27 +106,8 @@ def inspect_pictures(request: Request, shelf: Shelf | None = None) -> Findings:
 # ---- the folder --------------------------------------------------------------------------------
 
 
-def _files(root: Path) -> set[str]:
-    """Names of all pictures under a folder, by their suffix, NFC, parted by slashes; hidden ones do not count."""
-    Image.init()
-    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    found = set()
-    for folder, below, names in os.walk(root):
-        safe_point()
-        below[:] = [name for name in below if not name.startswith(".")]
-        inside = Path(folder).relative_to(root)
-        for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in known:
-                found.add(normalize("NFC", (inside / name).as_posix()))
-    return found
-
-
-def _common_suffixes() -> list[str]:
-    return [".jpg", ".png", ".webp", ".tif", ".bmp"]
-
-
 def _named(sheet: Table) -> set[str]:
-    """Files of the table, as `_files` writes them."""
+    """Files of the table, as `picture_files` writes them."""
     return {Path(os.path.normpath(file_of(fields))).as_posix() for fields in sheet.rows if file_of(fields)}
 
 

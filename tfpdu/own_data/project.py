@@ -11,13 +11,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tfpdu.common import files
-from tfpdu.common.errors import UserError
 from tfpdu.data.image_folder import ID
 from tfpdu.data.shelf import Shelf
 from tfpdu.own_data.choices import Choices, choose
 from tfpdu.own_data.config_file import config_text
 from tfpdu.own_data.inspection import OUT, Findings, inspect_pictures
-from tfpdu.own_data.request import Request
+from tfpdu.own_data.request import Request, check_home
 from tfpdu.preparation import cut
 from tfpdu.settings import Settings
 
@@ -60,7 +59,7 @@ def make_project(home: str | os.PathLike[str], request: Request) -> Project:
       StopRequested: a signal arrived; nothing is written.
     """
     home = Path(home)
-    _check_home(home)
+    check_home(home)
     with tempfile.TemporaryDirectory(prefix="tfpdu-") as cache:
         findings = inspect_pictures(request, Shelf(Path(cache), IN_MEMORY_GB))
         choices = choose(findings)
@@ -79,15 +78,6 @@ def make_project(home: str | os.PathLike[str], request: Request) -> Project:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return project
-
-
-def _check_home(home: Path) -> None:
-    if home.exists() and not home.is_dir():
-        raise UserError(f"tfpdu init {home}: is a file, expected a folder to make")
-    if home.is_dir() and any(home.iterdir()):
-        raise UserError(f"tfpdu init {home}: the folder holds something already; name another, or empty it")
-    if not home.absolute().parent.is_dir():
-        raise UserError(f"tfpdu init {home}: there is no folder {home.absolute().parent}")
 
 
 def _loaded(text: str) -> dict:

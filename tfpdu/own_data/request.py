@@ -1,12 +1,16 @@
 """What the newcomer asked for, held against her table before a picture is opened."""
 
 import dataclasses
+import os
 from collections import Counter
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
+from PIL import Image
 
 from tfpdu.common.errors import UserError
+from tfpdu.common.interrupt import safe_point
 from tfpdu.common.validation import did_you_mean
 from tfpdu.data.attributes import MOST_NUMBERS, Column, is_missing
 from tfpdu.data.image_folder import Table, file_of, find_table, path_of, read_table
@@ -57,6 +61,16 @@ class Columns:
         return [self.label.name, *(column.name for column in self.sensitive)]
 
 
+def check_home(home: Path) -> None:
+    """Refuses a folder that holds anything: nothing is ever overwritten."""
+    if home.exists() and not home.is_dir():
+        raise UserError(f"init {home}: is a file, expected a folder to make")
+    if home.is_dir() and any(home.iterdir()):
+        raise UserError(f"init {home}: the folder holds something already; name another, or empty it")
+    if not home.absolute().parent.is_dir():
+        raise UserError(f"init {home}: there is no folder {home.absolute().parent}")
+
+
 def open_table(request: Request) -> tuple[Table, Columns]:
     """Reads the table, finds the columns, and refuses what cannot be learned from or balanced.
 
@@ -64,6 +78,8 @@ def open_table(request: Request) -> tuple[Table, Columns]:
       UserError: no table, no rows, an unknown column, a label of one value, a column with too many values, or a table
         that names no picture of the folder; one line says which and what to do.
     """
+    if not picture_files(request.images):
+        raise UserError(f"--images={request.images}: holds no pictures (.jpg, .png, .webp, .tif, .bmp, ...)")
     sheet = read_table(find_table(request.images, request.table), "--table", needed=())
     if "file" not in sheet.columns:
         raise UserError(
@@ -136,7 +152,7 @@ def _check_values(column: Column, request: Request, sheet: Table) -> None:
 
 def _bins(column: Column, request: Request, numbers: list[float]) -> str:
     """What to say in place of a bare quantity: the whole flag, to be pasted."""
-    low, high = (f"{edge:.3g}" for edge in np.quantile(numbers, [1 / 3, 2 / 3]))
+    low, high = (f"{float(f'{edge:.3g}'):.12g}" for edge in np.quantile(numbers, [1 / 3, 2 / 3]))
     edges = f"{low},{high}" if low != high else low
 
     def flag(bins: str) -> str:
@@ -153,3 +169,18 @@ def _is_number(text: str) -> bool:
         return bool(np.isfinite(float(text)))
     except ValueError:
         return False
+
+
+def picture_files(root: Path) -> set[str]:
+    """Names of all pictures under a folder, by their suffix, NFC, parted by slashes; hidden ones do not count."""
+    Image.init()
+    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    found = set()
+    for folder, below, names in os.walk(root):
+        safe_point()
+        below[:] = [name for name in below if not name.startswith(".")]
+        inside = Path(folder).relative_to(root)
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in known:
+                found.add(normalize("NFC", (inside / name).as_posix()))
+    return found
