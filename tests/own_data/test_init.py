@@ -272,7 +272,7 @@ def test_six_hundred_real_pictures_go_from_init_to_a_report(tfds_directory, tmp_
     result = tfpdu("run", config, "--dry_run", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "in all" in result.stdout
-    tiny = ["--config.ensemble.epochs=2", "--config.ensemble.width=8", "--config.loop.iterations=5"]
+    tiny = ["--config.ensemble.epochs=2", "--config.ensemble.width=16", "--config.loop.iterations=5"]
     result = tfpdu("run", config, "--workdir=mine/run", *tiny, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     page = (tmp_path / "mine" / "run" / "report.html").read_text(encoding="utf-8")

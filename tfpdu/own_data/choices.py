@@ -116,8 +116,8 @@ def _prior(
         if (~few).sum() < 2:
             at = ", ".join(f"{v}: {c}" for v, c in zip(drawn.spec(entry[0]).values, counts, strict=True))
             raise UserError(
-                f"--sensitive={entry[0]}: of {len(drawn)} rows to learn from fewer than two values have {RARE} or more ({at});"
-                " collect more of the others, or join groups"
+                f"--sensitive={entry[0]}: of {len(drawn)} rows to learn from fewer than two values have {RARE} or more"
+                f" ({at}); collect more of the others, or join groups"
             )
         share = counts / counts.sum()
         share[~few] = (1 - share[few].sum()) / (~few).sum()
