@@ -91,6 +91,7 @@ def test_a_named_person_keeps_her_column_and_copies_of_others_are_told(messy, tm
     next(row for row in rows if row[0] == "mirrored 1.jpg")[4] = "somebody else"
     next(row for row in rows if row[0] == "copy of 0.jpg")[1] = "yes"  # the first says no
     other = write_table(tmp_path / "people.csv", rows, delimiter=";")
+    (tmp_path / "mine").mkdir()  # an empty folder is welcome
     made = make_project(tmp_path / "mine", request(folder, other, subject="person"))
     reasons = {p["file"]: p["reason"] for p in read(made.home / "problems.csv")}
     assert reasons["mirrored 1.jpg"].endswith("row 3, but not the same person")
