@@ -97,6 +97,8 @@ def test_a_named_person_keeps_her_column_and_copies_of_others_are_told(messy, tm
     assert reasons["mirrored 1.jpg"].endswith("row 3, but not the same person")
     assert reasons["copy of 0.jpg"].endswith("row 2, but not the same smiling")
     assert config_of(made.config)["data"]["subject"] == "person"
+    outcomes = {p["file"]: p["outcome"] for p in read(made.home / "problems.csv")}
+    assert outcomes["mirrored 1.jpg"] == "kept, and may be in another pool"
 
 
 def test_cells_are_counted_over_all_usable_rows_and_over_those_that_are_learned(made):

@@ -26,9 +26,7 @@ _SUBJECT = flags.DEFINE_string("subject", "", "the column of the person, where o
 
 def _main(argv: Sequence[str]) -> None:
     if len(argv) < 2:
-        raise UserError(
-            "init: expected the folder to make, e.g. tfpdu init mine --images=photos/ --label=smiling"
-        )
+        raise UserError("init: expected the folder to make, e.g. tfpdu init mine --images=photos/ --label=smiling")
     if not _IMAGES.value:
         raise UserError("--images: expected the folder of your pictures, e.g. --images=photos/")
     from tfpdu.audit.prediction_file import split_names

@@ -203,9 +203,10 @@ def _near(
         one, other = sheet.rows[first], sheet.rows[row]
         reason = f"nearly the same picture as {file_of(one)} in row {sheet.lines[first]}"
         how = ", in the same pool"
-        if columns.subject and (one[columns.subject].strip() != other[columns.subject].strip()):
-            reason += f", but not the same {columns.subject}"
-            how = ", and may be in another pool"
+        if columns.subject:
+            persons = {one[columns.subject].strip(), other[columns.subject].strip()}
+            reason += f", but not the same {columns.subject}" if len(persons) > 1 else ""
+            how = how if len(persons) == 1 and "" not in persons else ", and may be in another pool"
         problems.append(_kept(sheet, row, reason, how))
     return problems
 
