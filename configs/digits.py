@@ -121,6 +121,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.deletion.mode = "experiment"  # service: erase every trace of rows that were deleted on request
     config.deletion.days = 30  # until a request is due
     config.deletion.likely = ""  # e.g. "young == 'yes'": rows that are likely to be asked for lie in few shards
+    config.deletion.group_floor = 0.0  # accuracy: a group under it after a deletion makes tfpdu forget exit with 3
 
     config.judge = ConfigDict(dict(epochs=10))
 

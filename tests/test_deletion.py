@@ -15,6 +15,7 @@ from tests.loop_config import tiny_config
 from tests.test_loop import contents, h5_hash, iterations
 from tests.traces import traces
 from tfpdu import loop
+from tfpdu.cli.forget import tell_of_floor
 from tfpdu.common import StopRequested, UserError, files
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.deletion import carry_out
@@ -255,6 +256,31 @@ def test_a_forecast_names_shards_cost_and_gaps_and_changes_nothing(run):
     delete(config, workdir, ids)
     (event,) = directory.events("deletion")
     assert f"about {event['cost']:.0%} of a full training" in text
+
+
+def test_a_request_that_falls_on_one_group_is_told_before_and_after_it(run, capsys):
+    config, workdir = run
+    settings, directory = Settings.from_config(config), RunDirectory(workdir, config)
+    known = State.open(settings, directory).tables.originals(Step(1)).records
+    odd = known.ids[known.column("parity") == known.spec("parity").values.index("odd")].tolist()
+    words = f"parity odd loses {len(odd)} of its {len(odd)} rows (100%)"
+    assert f"concentrated: {words}" in forecast_deletion(settings, directory, Selector(tuple(odd)))
+    assert "concentrated" not in forecast_deletion(settings, directory, Selector(tuple(known.ids[:3])))
+    floor = dataclasses.replace(settings, deletion=dataclasses.replace(settings.deletion, group_floor=0.99))
+    acknowledge(floor, directory, Selector(tuple(odd)))
+    with directory.lock():
+        assert carry_out(floor, directory) == [1]
+    assert words in capsys.readouterr().err
+    receipt = files.read_json(workdir / "receipts" / "round-0001.json")
+    assert receipt["concentrated"][0]["p_value"] < 1e-6
+    assert {row["group"] for row in receipt["under_floor"]} == {"even", "odd"}  # of a net of two epochs
+    page = (workdir / "receipts" / "round-0001.html").read_text()
+    assert f"The deletion falls on one group: {words}" in page
+    assert page.count("under the floor of") == 2
+    with pytest.raises(SystemExit) as end:
+        tell_of_floor(directory, [1], 0.99)
+    assert end.value.code == 3
+    assert "parity even 0." in capsys.readouterr().err
 
 
 def test_the_command_deletes_and_prints_the_receipt(run):

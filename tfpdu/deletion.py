@@ -8,12 +8,14 @@ In service mode every trace of the rows is erased once the round's audit is done
 the run directory's record, for study, and are used by nothing that learns.
 """
 
+import dataclasses
 import shutil
 from typing import Any
 
 import numpy as np
 
 from tfpdu.audit import accuracy, audit_members, fairness_rows, of_groups
+from tfpdu.audit.concentration import SHOWN, concentrated
 from tfpdu.common import files, say
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.run_directory import RunDirectory
@@ -169,8 +171,13 @@ class _DeletionRound:
         table = before.tables.now(previous)
         place = np.isin(table.records.ids, affected.ids)
         homes = np.unique(np.stack([table.shard[place], table.slice[place]], 1), axis=0, return_counts=True)
+        originals = before.tables.originals(Step(self._last)).records
+        losses = concentrated(originals, np.isin(originals.ids, affected.ids))
+        for loss in losses[:SHOWN]:
+            say(f"round {self._round.number}: {loss.as_line()}")
         known: dict[str, Any] = {
-            "where": [{"shard": int(s), "slice": int(r), "rows": int(n)} for (s, r), n in zip(*homes, strict=True)]
+            "concentrated": [{**dataclasses.asdict(loss), "words": loss.as_line()} for loss in losses],
+            "where": [{"shard": int(s), "slice": int(r), "rows": int(n)} for (s, r), n in zip(*homes, strict=True)],
         }
         if before.learner.ready(table.records, table.shard, table.slice, table.weights):
             learned = before.learner.learn(table.records, table.shard, table.slice, table.weights)

@@ -80,9 +80,13 @@ def minutes(material: Material, settings: Settings, added: int, rates: Rates) ->
             "sampling": (made + gate * max(1, generators)) / rates.sample,
         }
     rows = 4 * settings.audit.rows + 2 * min(settings.audit.rows, n0)  # two roles of three overlapping populations
+    learned: float = steps * n
+    if settings.augment.method != "diffusion":  # nothing comes for what goes, and nothing is left at the last step
+        steps -= 1
+        learned = n * (steps + 1) / 2
     seconds |= {
-        f"learning and {steps - 1} retrainings": steps * n * ensemble.epochs / rates.learn,
-        "measuring": steps * k * (n + len(material.pools.test)) / rates.evaluate,
+        f"learning and {steps - 1} retrainings": learned * ensemble.epochs / rates.learn,
+        "measuring": k * (learned + steps * len(material.pools.test)) / rates.evaluate,
         "audit": steps * k * rows * views / rates.evaluate,
     }
     return {name: value / 60 for name, value in seconds.items()}

@@ -61,6 +61,9 @@ def write_receipt(
         **{name: after[name] for name in ("row_epochs", "cost", "unlearn_seconds") if name in after},
         "purged": sorted(set(before.get("artefacts", {})) - set(after.get("artefacts", {}))),
         "artefacts": after.get("artefacts", {}),
+        "concentrated": before.get("concentrated", []),
+        "group_floor": settings.deletion.group_floor,
+        "under_floor": under_floor(after.get("groups", []), settings.deletion.group_floor),
         "before": _measured(before),
         "after": _measured(after),
         "complete": not gaps,
@@ -96,6 +99,16 @@ def incomplete(run: RunDirectory, material: Material, settings: Settings, ids: S
             f"judge: it had learned {count} of the rows when it looked at the samples in use; it is learned anew"
         )
     return lines
+
+
+def under_floor(groups: Sequence[dict[str, Any]], floor: float) -> list[dict[str, Any]]:
+    """The groups, of rows as `tfpdu.audit.of_groups` returns, with an accuracy under the floor; classes are none."""
+    return [
+        row
+        for row in groups
+        if row["metric"] == "accuracy" and row["attribute"] != "label" and row["value"] is not None
+        if row["value"] < floor
+    ]
 
 
 def _measured(event: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from tfpdu.audit.concentration import SHOWN, concentrated
 from tfpdu.common import UserError, files
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import unlabelled
@@ -74,6 +75,9 @@ def forecast_deletion(settings: Settings, run: RunDirectory, selector: Selector)
         table = tables.now(step) if settings.augment.method == "diffusion" else tables.placed(step)
         hit = np.isin(table.records.ids, ids)
         lines += _cost_lines(settings, run.events("iteration"), table, hit)
+        known = tables.originals(step).records
+        losses = concentrated(known, np.isin(known.ids, ids))
+        lines += [f"concentrated: {loss.as_line()}" for loss in losses[:SHOWN]]
     lines += [f"not complete: {line}" for line in incomplete(run, material, settings, ids)]
     versions = sorted(path.name for path in run.file("export").glob("*")) if hit.any() else []
     lines.append(f"exported versions that know them: {', '.join(versions) or 'none'}")

@@ -128,15 +128,19 @@ class DeletionSettings:
       days: from a request to the day when it is due.
       likely: a condition, such as "young == 'yes'", that holds for the rows that are likely to be asked for: they are
         gathered in few shards and late slices; empty: none are.
+      group_floor: accuracy in [0, 1] that every group should keep; where one is under it after a deletion round, the
+        receipt says so and `tfpdu forget` ends with exit code 3. The deletion is done all the same. 0: no floor.
     """
 
     mode: str = "experiment"
     days: int = 30
     likely: str = ""
+    group_floor: float = 0.0
 
     def __post_init__(self) -> None:
         one_of(("experiment", "service"), **{"config.deletion.mode": self.mode})
         positive(**{"config.deletion.days": self.days})
+        in_range(0, 1, **{"config.deletion.group_floor": self.group_floor})
 
 
 @dataclasses.dataclass(frozen=True)

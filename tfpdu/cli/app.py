@@ -6,6 +6,7 @@ point.
 """
 
 import errno
+import functools
 import importlib.util
 import os
 import sys
@@ -48,12 +49,18 @@ def resolve_preset(name: str) -> str:
     return f"{folder / stem}.py{colon}{variant}"
 
 
-def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> None:
-    """Runs a command and turns every way to end into an exit code; does not return."""
-    sys.exit(_exit_code(main, list(sys.argv if argv is None else argv)))
+def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None, arguments: int = 0) -> None:
+    """Runs a command and turns every way to end into an exit code; does not return.
+
+    Args:
+      main: gets the program's name and the words that are no flags.
+      argv: the command line; None: the process's own.
+      arguments: the most words that are no flags.
+    """
+    sys.exit(_exit_code(main, list(sys.argv if argv is None else argv), arguments))
 
 
-def _exit_code(main: Callable[[Sequence[str]], None], argv: list[str]) -> int:
+def _exit_code(main: Callable[[Sequence[str]], None], argv: list[str], arguments: int) -> int:
     try:
         # config_flags looks its overrides up in sys.argv itself.
         if {"--help", "--helpshort", "-h", "-help"} & set(argv):
@@ -62,7 +69,7 @@ def _exit_code(main: Callable[[Sequence[str]], None], argv: list[str]) -> int:
         sys.argv = [_with_resolved_preset(word) for word in _with_default_preset(argv)]
         _quiet()
         with deferred():
-            app.run(main, argv=sys.argv, flags_parser=_parse)
+            app.run(main, argv=sys.argv, flags_parser=functools.partial(_parse, arguments=arguments))
         return 0
     except SystemExit as end:
         return int(end.code or 0) if "--helpfull" not in argv else 0
@@ -115,7 +122,7 @@ def _with_resolved_preset(word: str) -> str:
     return word
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+def _parse(argv: Sequence[str], arguments: int = 0) -> list[str]:
     """Parses flags; what is wrong becomes one line."""
     try:
         remaining = flags.FLAGS(list(argv))
@@ -124,8 +131,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         text = str(error.args[0] if error.args else error).strip("'\"").replace("\\n", " ")
         raise UserError(f"command line: {_override_at_fault(argv, error)}{text}") from None
-    if len(remaining) > 1:
-        raise UserError(f"command line: unexpected argument {remaining[1]!r}")
+    if len(remaining) > 1 + arguments:
+        raise UserError(f"command line: unexpected argument {remaining[1 + arguments]!r}")
     return remaining
 
 

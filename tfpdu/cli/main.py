@@ -6,6 +6,7 @@ import sys
 from tfpdu.common.validation import did_you_mean
 
 COMMANDS = {
+    "init": ("tfpdu.cli.init", "your own pictures and a table: a config that fits them, problems, duplicates, cells"),
     "run": ("tfpdu.cli.run_pdu", "Algorithm 2: debias, learn, forget, replenish, audit, report"),
     "forget": ("tfpdu.cli.forget", "delete rows of a run on request: ledger, exact unlearning, audit, receipt"),
     "requests": ("tfpdu.cli.requests", "the deletion requests of a run: pending and done, with due dates"),

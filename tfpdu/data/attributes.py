@@ -10,7 +10,7 @@ from tfpdu.common.errors import UserError
 from tfpdu.common.validation import did_you_mean
 from tfpdu.data.records import UNKNOWN, AttributeSpec, Records
 
-MISSING = frozenset({"", "na", "n/a", "nan", "null", "?"})  # texts that stand for 'nobody knows', in any case
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "?", "unknown"})  # 'nobody knows', in any case
 MOST_VALUES = 127  # codes are int8
 MOST_NUMBERS = 20  # more different numbers than these are a quantity, which wants bins
 
@@ -25,7 +25,7 @@ def superclass(labels: np.ndarray, label_names: Sequence[str]) -> np.ndarray:
 
 
 def is_missing(text: str) -> bool:
-    """True for an empty text and for 'NA', 'n/a', 'NaN', 'null' and '?'."""
+    """True for an empty text and for 'NA', 'n/a', 'NaN', 'null', '?' and 'unknown'."""
     return text.strip().lower() in MISSING
 
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from tfpdu.data.storage import Images, pick
 
 DEFAULT_SIZE = 64
 DEFAULT_PROBLEMS = "problems.csv"
+ID = "image_folder/"  # before the file, in ids
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,29 +85,51 @@ def load_image_folder(
         raise UserError(f"config.data.directory={directory}: no such directory; image_folder needs one with pictures")
     if image_size < 0:
         raise UserError(f"config.data.image_size: expected pixels a side or 0, got {image_size}")
-    sheet = read_table(_find_table(root, table))
+    sheet = read_table(find_table(root, table))
     target = Column.parse(label or "label", sheet.columns)
     person = subject or ("subject" if "subject" in sheet.columns else "")
     if person:
         one_of(sheet.columns, **{"config.data.subject": person})
     chosen = _attribute_columns(sheet, attributes, {"file", target.name, person})
 
-    faults = {**_faulty_fields(sheet, target, chosen), **sheet.faults}
-    pictures, unreadable = _read_pictures(sheet, root, faults, image_size or DEFAULT_SIZE, shelf or Shelf())
-    faults |= unreadable
-    good = np.array([row for row in range(len(sheet.rows)) if row not in faults], np.int64)
+    pictures, faults = read_pictures(sheet, root, (target, *chosen), image_size or DEFAULT_SIZE, shelf or Shelf())
     _report(sheet, faults, Path(problems or DEFAULT_PROBLEMS))
+    return as_records(sheet, pictures, faults, target, chosen, person)
+
+
+def read_pictures(
+    sheet: Table, root: Path, columns: Sequence[Column], size: int, shelf: Shelf
+) -> tuple[Images, dict[int, str]]:
+    """Pictures of a table's rows, uint8[rows, size, size, 3], and {row: reason} of those that are at fault.
+
+    Args:
+      sheet: the table.
+      root: the folder that its column `file` is relative to.
+      columns: the label's, and those of the attributes.
+      size: pixels a side.
+      shelf: where too many pictures go.
+    """
+    target, *chosen = columns
+    faults = {**_faulty_fields(sheet, target, chosen), **sheet.faults}
+    pictures, unreadable = _read_pictures(sheet, root, faults, size, shelf)
+    return pictures, faults | unreadable
+
+
+def as_records(
+    sheet: Table, pictures: Images, faults: Mapping[int, str], target: Column, chosen: Sequence[Column], person: str
+) -> Records:
+    """The rows that are not at fault, as `load_image_folder` returns them; raises `UserError` where there is none."""
+    good = np.array([row for row in range(len(sheet.rows)) if row not in faults], np.int64)
     if not len(good):
         first = f": {faults[min(faults)]}" if faults else ""
         raise UserError(f"{sheet.path}: none of {len(sheet.rows)} rows can be used{first}")
-
     label_spec, labels = target.encode(sheet.texts(target.name, good))
     coded = [column.encode(sheet.texts(column.name, good)) for column in chosen]
     return Records(
         images=pick(pictures, good) if faults else pictures,
         labels=labels.astype(np.int32),
         attributes=np.stack([np.zeros(len(good), np.int8), *(as_int8(*pair) for pair in coded)], 1)[:, 1:],
-        ids=np.array([f"image_folder/{_file(sheet.rows[row])}" for row in good]),
+        ids=np.array([f"{ID}{file_of(sheet.rows[row])}" for row in good]),
         origin=np.zeros(len(good), np.int8),
         specs=tuple(spec for spec, _ in coded),
         label_names=label_spec.values,
@@ -130,7 +153,7 @@ def read_table(path: Path, flag: str = "config.data.table", needed: Sequence[str
     except FileNotFoundError:
         raise UserError(f"{flag}={path}: no such file") from None
     except (UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path}: not a readable UTF-8 table ({error})") from None
+        raise UserError(f"{path}: not a readable UTF-8 table ({error}); spreadsheets save one as CSV UTF-8") from None
     header = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
     columns = tuple(name.strip() for name in next(reader, []))
@@ -155,7 +178,8 @@ def read_table(path: Path, flag: str = "config.data.table", needed: Sequence[str
     return Table(path, columns, rows, lines, faults)
 
 
-def _find_table(root: Path, table: str) -> Path:
+def find_table(root: Path, table: str) -> Path:
+    """The CSV of a folder: by its path, by its name in the folder, or the only one there."""
     if table:
         path = Path(table).expanduser()
         return path if path.exists() or not (root / table).exists() else root / table
@@ -179,7 +203,7 @@ def _faulty_fields(sheet: Table, target: Column, chosen: Sequence[Column]) -> di
     faults: dict[int, str] = {}
     first: dict[str, int] = {}
     for row, fields in enumerate(sheet.rows):
-        name = _file(fields)
+        name = file_of(fields)
         if not name:
             faults[row] = "no file named"
         elif name in first:
@@ -199,7 +223,7 @@ def _read_pictures(
 ) -> tuple[Images, dict[int, str]]:
     """Decodes in threads. Returns uint8[rows, size, size, 3] (faulty rows undefined), and {row: reason}."""
     rows = [row for row in range(len(sheet.rows)) if row not in faults]
-    paths = {row: _path(root, _file(sheet.rows[row])) for row in rows}
+    paths = {row: path_of(root, file_of(sheet.rows[row])) for row in rows}
 
     def read(pictures: Filling) -> dict[int, str]:
         if pictures.wanted:
@@ -248,12 +272,12 @@ def _fingerprint(paths: dict[int, Path]) -> str:
     return digest.hexdigest()
 
 
-def _file(fields: dict[str, str]) -> str:
+def file_of(fields: dict[str, str]) -> str:
     """The file as it is named in ids: NFC, so that one name is one id on every system."""
     return unicodedata.normalize("NFC", fields["file"].strip())
 
 
-def _path(root: Path, name: str) -> Path:
+def path_of(root: Path, name: str) -> Path:
     """The file on disk; a name with an umlaut may be stored decomposed (macOS) or composed."""
     composed = root / name
     decomposed = root / unicodedata.normalize("NFD", name)
@@ -275,6 +299,6 @@ def _report(sheet: Table, faults: dict[int, str], path: Path) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["file", "row", "reason"])
-    writer.writerows([_file(sheet.rows[row]), sheet.lines[row], faults[row]] for row in sorted(faults))
+    writer.writerows([file_of(sheet.rows[row]), sheet.lines[row], faults[row]] for row in sorted(faults))
     files.write_text(path, text.getvalue())
     say(f"{sheet.path}: {len(faults)} of {len(sheet.rows)} rows are at fault and left out; see {path}")
