@@ -11,13 +11,13 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.special import gammaln, logsumexp
 from scipy.stats import norm
+from tfpdu_configs import digits
 
 from tests.diffusion.conftest import TINY
 from tfpdu.common import UserError
 from tfpdu.diffusion import GeneratorSettings
 from tfpdu.diffusion.private import Privacy, PrivateSettings, epsilon_spent, noise_multiplier, plan, privacy_statement
 from tfpdu.settings import Settings
-from tfpdu_configs import digits
 
 MNIST = 256 / 60_000
 FIGURES = Privacy(2.0, 1e-6, 1.3, 1.0, 0.1, 10, 100, "pld")

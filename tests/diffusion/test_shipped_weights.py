@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from tfpdu_configs import digits
 
 from tfpdu.diffusion import load_pretrained
 from tfpdu.diffusion.pretrained import SHIPPED
 from tfpdu.preparation import gather
 from tfpdu.settings import Settings
-from tfpdu_configs import digits
 
 PRESETS = {"digits": digits.get_config("public")}
 
