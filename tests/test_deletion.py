@@ -142,6 +142,7 @@ def test_the_same_request_twice_is_one(run):
     assert contents(workdir) == before
 
 
+@pytest.mark.slow
 def test_a_request_that_came_while_the_run_was_going_on_is_carried_out_before_its_next_iteration(run, tmp_path):
     config, workdir = run
     ids = present(workdir, config, 1)[:2]
@@ -153,6 +154,7 @@ def test_a_request_that_came_while_the_run_was_going_on_is_carried_out_before_it
     assert_exact(workdir, config, Step(4), tmp_path / "fresh")
 
 
+@pytest.mark.slow
 def test_what_a_killed_iteration_made_with_the_rows_is_dropped(midway, tmp_path):
     config, workdir = midway
     shutil.copytree(workdir, tmp_path / "run")

@@ -44,6 +44,7 @@ def test_training_rows_are_found_by_id(generator, material):
     np.testing.assert_array_equal(rows.images, material.drawn.take(material.drawn.rows_of(rows.ids)).images)
 
 
+@pytest.mark.slow
 def test_copies_teach_as_much_as_the_rows_they_copy(generator, material, settings, monkeypatch):
     """A generator that hands out its training rows: CAS ratio about 1, copy ratio 1."""
     rows = {f"evaluation/3/{row_id}": i for i, row_id in enumerate(material.drawn.ids.tolist())}

@@ -148,7 +148,7 @@ def test_a_finished_run_started_again_changes_nothing(uninterrupted):
 @pytest.mark.parametrize(
     "moment",
     [
-        "samples/0001.npz",
+        pytest.param("samples/0001.npz", marks=pytest.mark.slow),
         pytest.param("judge/parity", marks=pytest.mark.slow),
         pytest.param("samples/0000.npz", marks=pytest.mark.slow),
         pytest.param("audit.json", marks=pytest.mark.slow),
@@ -260,6 +260,7 @@ def test_nothing_is_half_written_on_a_full_disk(tmp_path, monkeypatch):
     assert {p.name for p in (tmp_path / "run").iterdir()} <= {".lock", "problems.csv"}
 
 
+@pytest.mark.slow
 def test_an_eda_prior_leans_towards_the_cells_where_held_out_classifiers_err(tmp_path):
     run_pdu(tiny_config(prior__kind="eda", prior__over=(("label",),), loop__iterations=2), tmp_path)
     (measured,) = [e for e in files.read_json_lines(tmp_path / "metrics.jsonl") if e["event"] == "need"]
@@ -272,6 +273,7 @@ def test_an_eda_prior_leans_towards_the_cells_where_held_out_classifiers_err(tmp
     assert row["kl_after"] < 1e-6
 
 
+@pytest.mark.slow
 def test_an_eda_prior_with_a_stated_need_measures_nothing(tmp_path):
     run_pdu(tiny_config(prior__kind="eda", prior__need=((0.0, 1.0),)), tmp_path)
     assert not [e for e in files.read_json_lines(tmp_path / "metrics.jsonl") if e["event"] == "need"]
@@ -358,6 +360,7 @@ def public_generator(tmp_path_factory) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_a_generator_from_before_the_run_is_used_as_it_is(tmp_path, public_generator):
     options = {"generator__pretrained": str(public_generator), "generator__lineage": "public", "generator__steps": 5}
     run_pdu(tiny_config(pools__public=0.15, **options), tmp_path)
@@ -394,12 +397,14 @@ def test_a_generator_that_saw_rows_of_the_run_is_not_public(tmp_path):
         run_pdu(tiny_config(pools__public=0.15, **fitting), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_data_that_meet_the_prior_already_are_learned_as_they_are(tmp_path):
     run_pdu(tiny_config(prior__kind="given", prior__given=((0.8, 0.2),)), tmp_path)
     assert [(e["n_original"], e["n_synthetic"]) for e in iterations(tmp_path)] == [(100, 0), (50, 50), (0, 100)]
     assert json.loads((tmp_path / "bias.json").read_text())["n_added"] == 0
 
 
+@pytest.mark.slow
 def test_samples_are_steered_to_an_attribute_that_the_generator_never_learned(tmp_path):
     run_pdu(tiny_config(generator__steer=("parity",), generator__steer_images=1024), tmp_path)
     (told,) = [e for e in files.read_json_lines(tmp_path / "metrics.jsonl") if e["event"] == "generator"]

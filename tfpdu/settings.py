@@ -189,9 +189,7 @@ class Settings:
         if generator["lineage"] == "strict" and config["augment"]["scope"] == "shard":
             raise UserError("config.augment.scope=shard: with config.generator.lineage=strict expected 'global'")
         ensemble = _build(EnsembleSettings, config, "ensemble")
-        judge = functools.partial(
-            dataclasses.replace, ensemble.one_model()
-        )  # its own settings differ where they are given
+        judge = functools.partial(dataclasses.replace, ensemble.one_model())  # as the ensemble, but for its own
         audit = dict(config["audit"])
         full = {"rows": audit.pop("full_rows"), "tensorflow_privacy": audit.pop("tensorflow_privacy")}
         return cls(

@@ -57,9 +57,19 @@ def test_report_of_a_run_is_shown_and_not_computed_anew(done, tmp_path):
         ([], ["--workdir"]),
         (["--workdir=README.md"], ["README.md", "expected a directory"]),
         (["--workdir={tmp}", "--config.prior.over=(('parety',),)"], ["parety", "parity"]),
-        (["--workdir={tmp}", "--config.prior.kind=given", "--config.prior.given=((0.5,0.4),)"], ["parity", "0.9"]),
-        (["--workdir={tmp}", "--config.prior.kind=eda"], ["config.prior.need", "tfpdu run"]),
-        (["--workdir={tmp}", "--config.prior.kind=eda", "--config.prior.need=((1,2,3),)"], ["parity", "[2]"]),
+        pytest.param(
+            ["--workdir={tmp}", "--config.prior.kind=given", "--config.prior.given=((0.5,0.4),)"],
+            ["parity", "0.9"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["--workdir={tmp}", "--config.prior.kind=eda"], ["config.prior.need", "tfpdu run"], marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ["--workdir={tmp}", "--config.prior.kind=eda", "--config.prior.need=((1,2,3),)"],
+            ["parity", "[2]"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_faulty_input_gets_one_line_and_exit_code_2(tmp_path, arguments, words):

@@ -44,13 +44,13 @@ def test_a_wrong_command_line_gets_one_line_that_names_the_right_word(arguments,
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("--config.ensemble.shards=0", ["shards", "0"]),
+        pytest.param("--config.ensemble.shards=0", ["shards", "0"], marks=pytest.mark.slow),
         ("--config.ensemble.shards=5000", ["shards", "5000"]),
         ("--config.prior.kind=unifrom", ["uniform"]),
-        ("--config.draw.rows=100000", ["100000"]),
-        ("--config.loop.iterations=3", ["capacity"]),
-        ("--config.data.name=digit", ["digits"]),
-        ("--config.data.attributes=('parety',)", ["parity"]),
+        pytest.param("--config.draw.rows=100000", ["100000"], marks=pytest.mark.slow),
+        pytest.param("--config.loop.iterations=3", ["capacity"], marks=pytest.mark.slow),
+        pytest.param("--config.data.name=digit", ["digits"], marks=pytest.mark.slow),
+        pytest.param("--config.data.attributes=('parety',)", ["parity"], marks=pytest.mark.slow),
     ],
 )
 def test_a_value_out_of_range_is_named(tmp_path, override, words):
@@ -79,6 +79,7 @@ def test_the_tfpdu_command_names_its_commands_and_the_nearest_one():
     assert "'run'" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_a_generator_alone_is_trained_and_goes_on(tmp_path):
     directory = tmp_path / "generator"
     command = [sys.executable, "scripts/train_generator.py", f"--directory={directory}"]

@@ -29,6 +29,8 @@ from tfpdu.diffusion.batches import Batches
 from tfpdu.diffusion.compiled import training_step
 from tfpdu.diffusion.private_step import private_step
 
+pytestmark = pytest.mark.slow  # a process with JAX, and one without TensorFlow
+
 MODULES = sorted(Path(tfpdu.diffusion.__file__).parent.glob("*.py"))
 TOP = Path(__file__).parents[2]
 

@@ -219,6 +219,7 @@ def test_a_card_with_missing_entries_is_refused(copy, tmp_path):
         load_generator(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_generators(records, trained, tmp_path):
     again = fit_generator(records, TINY, tmp_path / "again", seed=7)
     assert weights_hash(again.network) == weights_hash(trained[0].network)

@@ -138,6 +138,7 @@ def test_classes_and_attributes_are_learned(trained, tmp_path):
 ENDLESS = dataclasses.replace(TINY, schedule="rsqrt", decay_images=4 * TINY.batch, ema=0.1)
 
 
+@pytest.mark.slow
 def test_an_endless_training_goes_on_as_if_it_had_never_stopped(records, tmp_path):
     longer = dataclasses.replace(ENDLESS, images=TINY.images + 3 * TINY.batch)
     short = fit_generator(records, ENDLESS, tmp_path / "extended", seed=7)
@@ -154,6 +155,7 @@ def test_an_endless_training_goes_on_as_if_it_had_never_stopped(records, tmp_pat
         fit_generator(records, longest, tmp_path / "extended", seed=7)
 
 
+@pytest.mark.slow
 def test_a_longer_trainings_checkpoint_is_not_cut_short(records, tmp_path):
     fit_generator(records, ENDLESS, tmp_path, seed=7)
     (tmp_path / "generator.json").unlink()

@@ -183,6 +183,7 @@ def _in_a_process(devices):
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_bits():
     assert _in_a_process(1) == ["1 1", train(), train(), train(TABLE.take([0]))]
 

@@ -184,8 +184,11 @@ REQUEST = st.one_of(
 REQUESTS = st.lists(REQUEST, min_size=1, max_size=3).map(lambda some: [*some, some[0]])  # the first one comes again
 
 
-def _any_sequence(factory, requests):
-    a, b = factory.mktemp("a"), factory.mktemp("b")
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None)
+@given(REQUESTS)
+def test_two_hundred_sequences_of_deletions_end_as_if_the_rows_had_never_been(tmp_path_factory, requests):
+    a, b = tmp_path_factory.mktemp("a"), tmp_path_factory.mktemp("b")
     gone = set()
     model = learner(a)
     for request in requests:
@@ -193,19 +196,6 @@ def _any_sequence(factory, requests):
         last = learn(model, without(*gone))
     assert bits(last) == bits(learn(learner(b), without(*gone)))
     assert everything(a) == everything(b)
-
-
-@settings(max_examples=4, deadline=None)
-@given(REQUESTS)
-def test_any_sequence_of_deletions_ends_as_if_the_rows_had_never_been(tmp_path_factory, requests):
-    _any_sequence(tmp_path_factory, requests)
-
-
-@pytest.mark.slow
-@settings(max_examples=200, deadline=None)
-@given(REQUESTS)
-def test_two_hundred_sequences_of_deletions_end_as_if_the_rows_had_never_been(tmp_path_factory, requests):
-    _any_sequence(tmp_path_factory, requests)
 
 
 def test_all_rows_of_a_slice_or_of_a_shard_may_go(tmp_path):
@@ -259,7 +249,7 @@ def test_what_saw_a_deleted_row_goes_before_the_training_starts(tmp_path):
     assert not list((tmp_path / "shards" / "1").iterdir())
 
 
-@pytest.mark.parametrize("stop_after", [1, 6])
+@pytest.mark.parametrize("stop_after", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_interrupted_anywhere_it_ends_the_same(tmp_path, stop_after, monkeypatch):
     row = int(np.flatnonzero((SHARD == 0) & (SLICE == 1))[0])
     learn(learner(tmp_path / "a"))

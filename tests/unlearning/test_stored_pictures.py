@@ -49,6 +49,7 @@ def learner(directory):
     return ShardedLearner(directory, SETTINGS, tiny.VIEWS, classes=tiny.CLASSES, input_shape=tiny.SHAPE, seed=0)
 
 
+@pytest.mark.slow
 def test_keys_weights_and_answers_have_the_same_bits_before_and_after_a_deletion(pair, tmp_path):
     here, there = (draw(table, DrawSettings(70), 0) for table in pair)
     new = tiny.records(5, seed=7, prefix="new")  # as synthetic rows come: from memory
