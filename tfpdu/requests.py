@@ -1,7 +1,5 @@
 """A deletion request from its wording to the ledger, and what carrying it out would take."""
 
-import math
-
 import numpy as np
 
 from tfpdu.audit.concentration import SHOWN, concentrated
@@ -15,7 +13,7 @@ from tfpdu.state import open_ledger
 from tfpdu.steps import last_step
 from tfpdu.synthesis import Table
 from tfpdu.tables import Tables
-from tfpdu.unlearning import Ledger, Selector, select
+from tfpdu.unlearning import Ledger, Selector, select, theorem_guard
 from tfpdu.unlearning.cost import retraining_cost
 from tfpdu.unlearning.history import Request
 
@@ -94,12 +92,13 @@ def _cost_lines(settings: Settings, iterations: list[dict[str, float]], table: T
     share = retraining_cost(ensemble, table.shard, after, shard, slice_) / (len(hit) * ensemble.epochs)
     work = share * (last["n_original"] + last["n_synthetic"]) * ensemble.epochs
     seconds = first["train_seconds"] / first["row_epochs"] * work
-    guard = math.floor(settings.loop.capacity * first["n_original"])
     named = ", ".join(f"{s + 1} (from slice {slice_[shard == s].min() + 1})" for s in np.unique(shard))
     lines = [
         f"classifier: knows {hit.sum()} of them, in shard {named}",
         f"retraining: about {share:.0%} of a full training in rows x epochs, {seconds / 60:.1f} min",
     ]
+    capacity, originals = settings.loop.capacity, int(first["n_original"])
+    guard = theorem_guard(originals, capacity) if capacity < 1 else originals
     if hit.sum() > guard:
         lines.append(
             f"beyond config.loop.capacity ({guard} rows at once): the model may get worse; it is done all the same"
