@@ -24,10 +24,12 @@ from tfpdu.common.interrupt import deferred
 from tfpdu.common.validation import did_you_mean
 
 DEFAULT_PRESET = "digits"
+_default = [DEFAULT_PRESET]  # of the command that this process is
 
 
-def define_config() -> flags.FlagHolder[ConfigDict]:
+def define_config(default: str = DEFAULT_PRESET) -> flags.FlagHolder[ConfigDict]:
     """Defines `--config` (a preset such as cifar10:cpu, or a file) and its `--config.a.b=value` overrides."""
+    _default[:] = [default]
     return config_flags.DEFINE_config_file(
         "config",
         help_string="a preset (digits, cifar10:cpu, celeb_a:cpu, ...) or the path of a config file;"
@@ -112,7 +114,7 @@ def _with_default_preset(argv: list[str]) -> list[str]:
     """
     if "config" not in flags.FLAGS or any(word.lstrip("-").startswith("config=") for word in argv):
         return argv
-    return [argv[0], f"--config={DEFAULT_PRESET}", *argv[1:]]
+    return [argv[0], f"--config={_default[0]}", *argv[1:]]
 
 
 def _with_resolved_preset(word: str) -> str:

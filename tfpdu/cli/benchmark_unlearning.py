@@ -1,0 +1,123 @@
+"""`tfpdu benchmark`, `scripts/benchmark_unlearning.py`: unlearning methods x scenarios x seeds, measured alike.
+
+    tfpdu benchmark --config=bench_digits --workdir=runs/bench_digits
+    tfpdu benchmark --config=bench_cifar10:cpu --workdir=runs/bench --dry_run        # cells, and how long they take
+    tfpdu benchmark --config=bench_cifar10:cpu --workdir=runs/bench --tune=8         # search settings first, see below
+    tfpdu benchmark --workdir=runs/bench --config=bench_cifar10:cpu --output=docs/results/bench.json
+
+A cell that is done is kept in --workdir, and the same command goes on where it was stopped. Prints the table;
+benchmark.json, benchmark.csv and benchmark.html are written there after every run, or to --output.
+
+--tune=N tries N settings of each method in each scenario, N at random, on rows that the benchmark does not forget and
+without the retrained model, and prints recipes to put into the config. --oracle searches by the distance to the
+retrained model on the benchmark's own rows, as published tables do; label such numbers so.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from tfpdu.cli import app
+from tfpdu.common.errors import UserError
+
+if TYPE_CHECKING:
+    from tfpdu.unlearning.benchmark import Benchmark
+
+_CONFIG = app.define_config("bench_digits")
+_WORKDIR = flags.DEFINE_string("workdir", "", "directory of the benchmark; default runs/<data set of the config>")
+_OUTPUT = flags.DEFINE_string("output", "", "where to write the results, a .json file; .csv and .html go beside it")
+_TUNE = flags.DEFINE_integer(
+    "tune", 0, "settings to try for each method and scenario, in place of the benchmark", lower_bound=0
+)
+_TUNE_SEED = flags.DEFINE_integer("tune_seed", 0, "of the search", lower_bound=0)
+_ORACLE = flags.DEFINE_bool("oracle", False, "with --tune: judge by the distance to the retrained model, as papers do")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "say which cells there are and how long they take; run none")
+
+_FREE = ("config.bench.scenarios", "config.bench.methods", "config.bench.seeds")  # they only add or leave out cells
+
+
+def _main(argv: Sequence[str]) -> None:
+    del argv
+    config = app.as_dict(_CONFIG.value)
+    if "bench" not in config:
+        raise UserError("--config: expected a benchmark's, such as bench_digits; this is a run's, for tfpdu run")
+    output = app.json_path(_OUTPUT.value)
+    from tfpdu.common.run_directory import RunDirectory
+
+    run = RunDirectory(_WORKDIR.value or f"runs/bench_{config['data']['name']}", config, free=_FREE)
+    with run.lock():
+        benchmark = _benchmark(config, run.path)
+        if _TUNE.value:
+            _tune(benchmark)
+            return
+        if _DRY_RUN.value:
+            from tfpdu.unlearning.benchmark.forecast import forecast
+
+            print(forecast(benchmark))
+            return
+        try:
+            benchmark.run()
+        finally:
+            _write(benchmark, config, output or run.path / "benchmark.json")
+
+
+def _benchmark(config: dict[str, Any], directory: Path) -> "Benchmark":
+    from tfpdu.common.determinism import configure
+    from tfpdu.data import PoolSizes, cut_pools, load
+    from tfpdu.unlearning.benchmark import Benchmark, BenchmarkSettings, Tables
+
+    settings = BenchmarkSettings.from_config(config)
+    configure(settings.threads)
+    records = load(**config["data"], home=directory)
+    return Benchmark(settings, Tables.of(cut_pools(records, PoolSizes(**config["pools"]), 0), settings), directory)
+
+
+def _tune(benchmark: "Benchmark") -> None:
+    from tfpdu.unlearning.benchmark.tuning import Tuning
+
+    tuning = Tuning(benchmark, _TUNE.value, _TUNE_SEED.value, _ORACLE.value)
+    tuning.run()
+    known = "by the distance to the retrained model" if _ORACLE.value else "by rehearsal"
+    print(f"# found {known}, the best of {_TUNE.value} settings each, seed {_TUNE_SEED.value}")
+    print(f"config.recipes = ConfigDict({json.dumps(tuning.best(), indent=4)})")
+
+
+def _write(benchmark: "Benchmark", config: dict[str, Any], path: Path) -> None:
+    """The table, and the files."""
+    from tfpdu.common import files
+    from tfpdu.common.machine import processor
+    from tfpdu.reporting import benchmark as report
+    from tfpdu.reporting.benchmark_page import BenchmarkReport, write_benchmark_page
+    from tfpdu.reporting.formatting import count, duration
+
+    lines = benchmark.results()
+    if not lines:
+        return
+    found, tables = report.entries(lines), benchmark.tables
+    seconds = sum(line["cell_seconds"] for line in lines)
+    machine = {"processor": processor(), "threads": benchmark.settings.threads}
+    head = {"config": config, "machine": machine, "seconds": seconds}
+    files.write_json(path, {**head, "summary": report.as_summary(found), "cells": lines})
+    files.write_text(path.with_suffix(".csv"), report.as_csv(lines))
+    facts = [
+        ("data", f"{config['data']['name']}, {count(len(tables.train))} training rows"),
+        ("model", " ".join(map(str, (config["bench"]["backbone"], *config["bench"]["options"].values())))),
+        ("start", "ImageNet weights" if config["bench"]["initial"] else "from scratch"),
+        ("training", f"{config['training']['epochs']} epochs"),
+        ("strangers", f"{count(len(tables.held_out))} held-out rows"),
+        ("reference models", str(benchmark.settings.references)),
+        ("time", f"{duration(seconds)} on {machine['processor']}, {machine['threads']} threads"),
+    ]
+    cells = len(benchmark.cells())
+    title = f"Unlearning methods on {config['data']['name']}"
+    write_benchmark_page(path.with_suffix(".html"), BenchmarkReport(title, facts, lines, cells))
+    print("\n".join(report.as_lines(found)))
+    print(*(path.with_suffix(suffix) for suffix in (".json", ".csv", ".html")), sep="\n")
+
+
+def main() -> None:
+    """Runs the command; does not return."""
+    app.run(_main)
