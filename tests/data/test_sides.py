@@ -12,6 +12,10 @@ from tfpdu.data.sides import SideOptions, aligned, read_side, same_pictures
 from tfpdu.data.tfds_directory import stored_builder
 
 
+def both(members, nonmembers, classes=0):
+    return aligned({"--members": members, "--nonmembers": nonmembers}, classes)
+
+
 def side(n=4, prefix="npz", seed=0, names=("0", "1"), **changes):
     rng = np.random.default_rng(seed)
     table = Records(
@@ -27,18 +31,18 @@ def side(n=4, prefix="npz", seed=0, names=("0", "1"), **changes):
 
 
 def test_classes_of_either_side_get_one_order_and_labels_follow():
-    members, nonmembers = aligned(side(names=("cat", "dog")), side(seed=1, names=("ant", "dog")))
+    members, nonmembers = both(side(names=("cat", "dog")), side(seed=1, names=("ant", "dog")))
     assert members.label_names == nonmembers.label_names == ("ant", "cat", "dog")
     assert members.labels.tolist() == [1, 2, 1, 2]
     assert nonmembers.labels.tolist() == [0, 2, 0, 2]
 
 
 def test_numbered_classes_are_filled_up_to_the_models():
-    members, nonmembers = aligned(side(), side(seed=1, names=("0", "1", "2")), classes=12)
+    members, nonmembers = both(side(), side(seed=1, names=("0", "1", "2")), classes=12)
     assert members.label_names == nonmembers.label_names == tuple(map(str, range(12)))
     assert members.labels.tolist() == [0, 1, 0, 1]
     with pytest.raises(UserError, match="it has 2 classes, the rows have 3"):
-        aligned(side(), side(seed=1, names=("0", "1", "2")), classes=2)
+        both(side(), side(seed=1, names=("0", "1", "2")), classes=2)
 
 
 def test_attributes_of_both_are_kept_and_recoded():
@@ -47,17 +51,17 @@ def test_attributes_of_both_are_kept_and_recoded():
     codes = np.array([[0, 0], [1, 1], [-1, 0], [1, 1]], np.int8)
     first = side(attributes=codes, specs=(spec, more))
     second = side(seed=1, attributes=codes[:, :1], specs=(other,))
-    members, nonmembers = aligned(first, second)
+    members, nonmembers = both(first, second)
     assert members.specs == nonmembers.specs == (AttributeSpec("tint", ("dark", "light", "red")),)
     assert members.column("tint").tolist() == [0, 1, -1, 1]
     assert nonmembers.column("tint").tolist() == [1, 2, -1, 2]
 
 
 def test_rows_that_sources_number_get_the_sides_name_and_own_ids_stay():
-    members, nonmembers = aligned(side(), side(seed=1))
+    members, nonmembers = both(side(), side(seed=1))
     assert members.ids[0] == "members/npz/000000"
     assert nonmembers.ids[0] == "nonmembers/npz/000000"
-    members, nonmembers = aligned(side(prefix="mine"), side(prefix="mine", seed=1))
+    members, nonmembers = both(side(prefix="mine"), side(prefix="mine", seed=1))
     assert members.ids[0] == nonmembers.ids[0] == "mine/000000"  # which the audit will refuse
 
 
@@ -68,7 +72,7 @@ def test_pictures_on_both_sides_are_found_and_sizes_compared():
     assert here.tolist() == [False, False, True, False]
     assert np.flatnonzero(there).tolist() == [4]
     with pytest.raises(UserError, match="--nonmembers: pictures are 7x5x1, those of --members 5x5x1"):
-        aligned(first, side(images=np.zeros((4, 7, 5, 1), np.uint8)))
+        both(first, side(images=np.zeros((4, 7, 5, 1), np.uint8)))
 
 
 def test_an_npz_and_a_folder_are_read_by_their_loaders(tmp_path, monkeypatch):

@@ -144,6 +144,23 @@ def load_model(text: str, *, pixels: str = "0..255", answers: str = "auto", batc
     raise UserError(f"{title}: no such file; expected a .keras or .h5 file, a SavedModel or package:function")
 
 
+def load_keras(text: str) -> Any:
+    """The Keras model that --model names, a .keras or .h5 file or "package.module:function" that returns one.
+
+    Raises:
+      UserError: it is neither, or cannot be loaded.
+    """
+    title, path = f"--model={text}", Path(text)
+    if path.is_file():
+        return _keras_file(path, title)
+    if ":" not in text or path.suffix in (".keras", ".h5"):
+        raise UserError(f"{title}: no such file; expected a .keras or .h5 file, or package:function")
+    model = _made(text, title)
+    if not hasattr(model, "get_weights"):
+        raise UserError(f"{title}: returned {type(model).__name__}, expected a Keras model")
+    return model
+
+
 def of_keras(model: Any, **options: Any) -> AuditedModel:
     """A Keras model, compiled for inference; options as for `AuditedModel`."""
     import keras

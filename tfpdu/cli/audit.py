@@ -228,7 +228,7 @@ def _of_model() -> "Subject":
         for name, flag in (("members", _MEMBERS), ("nonmembers", _NONMEMBERS))
     )
     model.check_shape(members.images.shape[1:])
-    members, nonmembers = aligned(members, nonmembers, model.classes)
+    members, nonmembers = aligned({"--members": members, "--nonmembers": nonmembers}, model.classes)
     members, nonmembers = _apart(members, nonmembers)
     policy = ViewPolicy(_VIEWS.value, _FLIP.value, _SHIFT.value)
     return subject_of_model(

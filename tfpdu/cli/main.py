@@ -12,6 +12,7 @@ COMMANDS = {
     "requests": ("tfpdu.cli.requests", "the deletion requests of a run: pending and done, with due dates"),
     "verify": ("tfpdu.cli.verify", "check that a run directory is whole and holds nothing of deleted rows"),
     "train": ("tfpdu.cli.train_generator", "a generator alone, resumable, for runs that use it ready-made"),
+    "unlearn": ("tfpdu.cli.unlearn", "make any Keras classifier forget rows, by AMUN, SalUn, SCRUB and others"),
     "bias": ("tfpdu.cli.bias_report", "the bias of a data set against a prior: table, bias.json, figures"),
     "audit": ("tfpdu.cli.audit", "membership inference against a run, any model or bare answers: table, page, gate"),
     "fairness": ("tfpdu.cli.fairness", "group fairness of any model's predictions in a CSV: table, JSON, page, gate"),

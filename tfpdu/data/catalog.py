@@ -42,6 +42,7 @@ def load(
     cache: str | os.PathLike[str] = "",
     in_memory_gb: float = 4.0,
     home: str | os.PathLike[str] = "",
+    varied: bool = True,
     **options: Any,
 ) -> Records:
     """Loads a data set.
@@ -58,6 +59,7 @@ def load(
       in_memory_gb: pictures of more than so many GB (2^30 bytes) are kept in `cache` and read from there; 0 = all are,
         but for digits.
       home: where the cache of one's own pictures is; empty = a temporary folder, gone when the process ends.
+      varied: refuse a data set with a single class, or an attribute with a single value.
       **options: image_folder: `table`, `label`, `subject`. An option that the source does not have may only be empty.
 
     Returns:
@@ -79,7 +81,8 @@ def load(
             raise UserError(f"config.data.{option}: {name} has no such option; leave it empty")
     given |= {"problems": problems, "shelf": Shelf(_cache(name, cache, home), in_memory_gb)}
     records = source(**{option: value for option, value in given.items() if option in takes})
-    _check_varied(records)
+    if varied:
+        _check_varied(records)
     return records
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class SideOptions:
     directory: str = ""
 
 
-def read_side(text: str, flag: str, options: SideOptions | None = None) -> Records:
+def read_side(text: str, flag: str, options: SideOptions | None = None, varied: bool = True) -> Records:
     """The rows that a flag names: an .npz file, a folder of pictures with a CSV, or "name:split" of TFDS.
 
     A split may be cut, as TFDS has it: "cifar10:train[:5000]". TFDS data are only read, never downloaded.
@@ -48,12 +48,13 @@ def read_side(text: str, flag: str, options: SideOptions | None = None) -> Recor
       text: the flag's value.
       flag: "--members" or "--nonmembers", for messages.
       options: see there.
+      varied: refuse rows that are all of one class.
 
     Raises:
       UserError: it is none of these, or its loader refuses it.
     """
     options, path = options or SideOptions(), Path(text).expanduser()
-    shared: dict[str, Any] = {"image_size": options.image_size, "attributes": options.attributes}
+    shared: dict[str, Any] = {"image_size": options.image_size, "attributes": options.attributes, "varied": varied}
     try:
         if path.is_dir():
             own = {name: getattr(options, name) for name in ("table", "label", "subject")}
@@ -69,40 +70,45 @@ def read_side(text: str, flag: str, options: SideOptions | None = None) -> Recor
     raise UserError(f"{flag}={text}: {missing}; expected an .npz file, a folder of pictures or name:split of TFDS")
 
 
-def aligned(members: Records, nonmembers: Records, classes: int = 0) -> tuple[Records, Records]:
-    """Both sides with the same classes, attributes and pictures' size, and ids that differ.
+def aligned(sides: Mapping[str, Records], classes: int = 0) -> list[Records]:
+    """All sides with the same classes, attributes and pictures' size, and ids that differ.
 
-    Classes are those of either side, in the order of their names (numbers by value); attributes those of both.
+    Classes are those of any side, in the order of their names (numbers by value); attributes those of all.
     Ids that sources number by themselves get the side's name before them.
 
     Args:
-      members: one side.
-      nonmembers: the other.
+      sides: by the flag that named each, such as "--members".
       classes: how many the model has; numbered classes are filled up to it. 0: not known.
 
     Raises:
-      UserError: the model has another number of classes, pictures differ in size, or a picture is on both sides.
+      UserError: the model has another number of classes, or pictures differ in size.
     """
-    sides = members, nonmembers
-    names = _ordered({name for side in sides for name in side.label_names}, classes)
+    names = _ordered({name for side in sides.values() for name in side.label_names}, classes)
     if classes and len(names) != classes:
         raise UserError(f"--model: it has {classes} classes, the rows have {len(names)} ({', '.join(names[:5])}, ...)")
-    shapes = [side.images.shape[1:] for side in sides]
-    if shapes[0] != shapes[1]:
-        raise UserError(f"--nonmembers: pictures are {_by(shapes[1])}, those of --members {_by(shapes[0])}")
-    shared = [spec.name for spec in members.specs if spec.name in {other.name for other in nonmembers.specs}]
+    first, *others = sides
+    for flag in others:
+        shapes = [sides[each].images.shape[1:] for each in (first, flag)]
+        if shapes[0] != shapes[1]:
+            raise UserError(f"{flag}: pictures are {_by(shapes[1])}, those of {first} {_by(shapes[0])}")
+    shared = [s.name for s in sides[first].specs if all(s.name in _attributes(sides[flag]) for flag in others)]
     specs = [
-        AttributeSpec(name, _ordered({value for side in sides for value in side.spec(name).values}, 0))
+        AttributeSpec(name, _ordered({value for side in sides.values() for value in side.spec(name).values}, 0))
         for name in shared
     ]
-    recoded = [_recoded(side, names, specs) for side in sides]
-    numbered = all(text.startswith(("npz/", "image_folder/")) for side in sides for text in side.ids[:1].tolist())
-    if numbered and np.intersect1d(members.ids, nonmembers.ids).size:
+    recoded = [_recoded(side, names, specs) for side in sides.values()]
+    numbered = all(row_id.startswith(("npz/", "image_folder/")) for side in recoded for row_id in side.ids[:1].tolist())
+    every = np.concatenate([side.ids for side in recoded])
+    if numbered and len(np.unique(every)) < len(every):
         recoded = [
-            dataclasses.replace(side, ids=np.char.add(f"{name}/", side.ids))
-            for side, name in zip(recoded, ("members", "nonmembers"), strict=True)
+            dataclasses.replace(side, ids=np.char.add(f"{flag.lstrip('-')}/", side.ids))
+            for side, flag in zip(recoded, sides, strict=True)
         ]
-    return recoded[0], recoded[1]
+    return recoded
+
+
+def _attributes(side: Records) -> list[str]:
+    return [spec.name for spec in side.specs]
 
 
 def same_pictures(members: Records, nonmembers: Records) -> tuple[np.ndarray, np.ndarray]:
