@@ -1,5 +1,6 @@
 """Membership inference with honest statistics, and group fairness."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from tfpdu.audit.accuracy import Accuracy, accuracy
@@ -33,7 +34,6 @@ from tfpdu.audit.one_run import (
     one_run_epsilon,
     one_run_p_value,
 )
-from tfpdu.audit.perturbation import perturbed_images
 from tfpdu.audit.protocols import PROTOCOLS
 from tfpdu.audit.references import collect_references, pseudo_shards, references_from_shards, shard_references
 from tfpdu.audit.risk import PrivacyRisk, by_subject
@@ -47,14 +47,18 @@ from tfpdu.common.intervals import clopper_pearson, hanley_mcneil_se
 
 if TYPE_CHECKING:
     from tfpdu.audit.callback import MembershipAudit
+    from tfpdu.audit.perturbation import perturbed_images
+
+_WITH_KERAS = {
+    "MembershipAudit": "callback",
+    "perturbed_images": "perturbation",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Loads `MembershipAudit`, and Keras with it, when somebody asks for it."""
-    if name == "MembershipAudit":
-        from tfpdu.audit.callback import MembershipAudit
-
-        return MembershipAudit
+    """Loads what asks networks, and Keras with it, when somebody asks for it."""
+    if name in _WITH_KERAS:
+        return getattr(importlib.import_module(f"tfpdu.audit.{_WITH_KERAS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
