@@ -48,10 +48,22 @@ from tfpdu.common.intervals import clopper_pearson, hanley_mcneil_se
 if TYPE_CHECKING:
     from tfpdu.audit.callback import MembershipAudit
     from tfpdu.audit.perturbation import perturbed_images
+    from tfpdu.audit.robustness import (
+        ROBUSTNESS_ATTACKS,
+        Robustness,
+        RobustnessAttack,
+        gradient_masking,
+        robust_accuracy,
+    )
 
 _WITH_KERAS = {
     "MembershipAudit": "callback",
+    "ROBUSTNESS_ATTACKS": "robustness",
+    "Robustness": "robustness",
+    "RobustnessAttack": "robustness",
+    "gradient_masking": "robustness",
     "perturbed_images": "perturbation",
+    "robust_accuracy": "robustness",
 }
 
 
@@ -67,6 +79,7 @@ __all__ = [
     "BASELINES",
     "EXTRAS",
     "PROTOCOLS",
+    "ROBUSTNESS_ATTACKS",
     "Accuracy",
     "AnswerGap",
     "Attack",
@@ -81,6 +94,8 @@ __all__ = [
     "Predict",
     "PrivacyRisk",
     "References",
+    "Robustness",
+    "RobustnessAttack",
     "Signals",
     "Spread",
     "SuccessRate",
@@ -111,6 +126,7 @@ __all__ = [
     "fairness_rows",
     "fix_guesses",
     "forget_retain_test",
+    "gradient_masking",
     "group_metrics",
     "hanley_mcneil_se",
     "holm",
@@ -130,6 +146,7 @@ __all__ = [
     "pseudo_shards",
     "references_from_shards",
     "rmia_scores",
+    "robust_accuracy",
     "roc_curve",
     "root_moments",
     "shard_references",

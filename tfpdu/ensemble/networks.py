@@ -65,7 +65,8 @@ def image_gradient(model: Any, images: Any, labels: Any, from_logits: bool = Tru
         own = tf.one_hot(labels, logits.shape[-1])  # [b, C]
         odds = tf.reduce_logsumexp(logits - 1e9 * own, axis=1) - tf.reduce_sum(logits * own, axis=1)  # [b]
         loss = tf.reduce_sum(odds)  # a sum, so that the gradient of a row does not depend on the others
-    return given, tape.gradient(loss, images)
+    # Zeros where rounding and the like cut pixels off: such a model has no gradient, and is no error.
+    return given, tape.gradient(loss, images, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 
 def leaves(model: keras.Model) -> list[Any]:
