@@ -47,6 +47,7 @@ from tfpdu.common.intervals import clopper_pearson, hanley_mcneil_se
 
 if TYPE_CHECKING:
     from tfpdu.audit.callback import MembershipAudit
+    from tfpdu.audit.layer_spread import LayerSpread, layer_spread_gap
     from tfpdu.audit.perturbation import perturbed_images
     from tfpdu.audit.robustness import (
         ROBUSTNESS_ATTACKS,
@@ -57,11 +58,13 @@ if TYPE_CHECKING:
     )
 
 _WITH_KERAS = {
+    "LayerSpread": "layer_spread",
     "MembershipAudit": "callback",
     "ROBUSTNESS_ATTACKS": "robustness",
     "Robustness": "robustness",
     "RobustnessAttack": "robustness",
     "gradient_masking": "robustness",
+    "layer_spread_gap": "layer_spread",
     "perturbed_images": "perturbation",
     "robust_accuracy": "robustness",
 }
@@ -89,6 +92,7 @@ __all__ = [
     "DeletionRule",
     "Extras",
     "Guesses",
+    "LayerSpread",
     "MembershipAudit",
     "OneRunAudit",
     "Predict",
@@ -130,6 +134,7 @@ __all__ = [
     "group_metrics",
     "hanley_mcneil_se",
     "holm",
+    "layer_spread_gap",
     "lira_scores",
     "logit_statistic",
     "modified_entropy",

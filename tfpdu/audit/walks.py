@@ -66,7 +66,8 @@ class GradientWalk:
 def _climb(model: Any, from_logits: bool, norm: str, lengths: Any, start: Any, now: Any, labels: Any) -> Any:
     """What the pictures [b, h, w, c] are called as they are, int[b], and the pictures one step further."""
     given, gradient = image_gradient(model, now, labels, from_logits)
-    return tf.argmax(given, 1, tf.int32), ascend(start, now, gradient, *lengths, norm)
+    step, radius, pixel_max = lengths
+    return tf.argmax(given, 1, tf.int32), ascend(start, now, gradient, step, radius, pixel_max, norm)
 
 
 # After this share of the queries, in ten thousandths, the squares' area is halved once more [authors' code].
