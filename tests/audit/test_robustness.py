@@ -81,6 +81,10 @@ def test_a_linear_model_has_the_accuracy_of_its_margins_over_the_dual_norm(probl
     assert 0.2 < found.accuracy == found.outcomes.mean() < found.clean_accuracy - 0.2
     assert (found.ci_low, found.ci_high) == clopper_pearson(int(found.outcomes.sum()), 60)
     assert (found.n, found.attack) == (60, attack)
+    part = found.part(np.arange(60) < 20)
+    assert (part.n, part.accuracy) == (20, found.outcomes[:20].mean())
+    assert (part.clean_accuracy, part.queries) == ((margins[:20] > 0).mean(), found.asked[:20].sum())
+    assert part.ci_low < part.accuracy < part.ci_high
 
 
 def test_rounded_pixels_hide_from_gradients_and_not_from_squares(problem):
@@ -101,7 +105,7 @@ def test_rounded_pixels_hide_from_gradients_and_not_from_squares(problem):
 
 def outcome(held, kind="pgd", **changes):
     held = np.array(held, bool)
-    return Robustness(RobustnessAttack(kind, **changes), held.mean(), 0, 1, len(held), 1, held, len(held))
+    return Robustness(RobustnessAttack(kind, **changes), held | True, held, held + 1)
 
 
 @pytest.mark.parametrize(("lost", "warns"), [(4, False), (5, True)])  # chances of 1/16 and 1/32

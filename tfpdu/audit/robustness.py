@@ -91,23 +91,50 @@ class Robustness:
 
     Attributes:
       attack: its settings.
-      accuracy: share of rows that are right, and stay so under attack.
-      ci_low: of it, Clopper and Pearson's, 95 %.
-      ci_high: likewise.
-      n: rows.
-      clean_accuracy: share of rows that are right as they are.
-      outcomes: bool[n], whether each row is right under attack.
-      queries: pictures put through the model, those rows themselves included; "fgsm" and "pgd" also go back through it.
+      right: bool[n], whether the model has each row right as it is.
+      outcomes: bool[n], whether it also does under attack.
+      asked: int[n], pictures put through the model for each row, itself included; for "fgsm" and "pgd" all but the row
+        itself also go back through it.
     """
 
     attack: RobustnessAttack
-    accuracy: float
-    ci_low: float
-    ci_high: float
-    n: int
-    clean_accuracy: float
+    right: np.ndarray
     outcomes: np.ndarray
-    queries: int
+    asked: np.ndarray
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return len(self.outcomes)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of rows that are right, and stay so under attack."""
+        return float(self.outcomes.mean())
+
+    @property
+    def ci_low(self) -> float:
+        """Lower end of the accuracy's interval, Clopper and Pearson's, 95 %."""
+        return clopper_pearson(int(self.outcomes.sum()), self.n)[0]
+
+    @property
+    def ci_high(self) -> float:
+        """Upper end likewise."""
+        return clopper_pearson(int(self.outcomes.sum()), self.n)[1]
+
+    @property
+    def clean_accuracy(self) -> float:
+        """Share of rows that are right as they are."""
+        return float(self.right.mean())
+
+    @property
+    def queries(self) -> int:
+        """Pictures put through the model."""
+        return int(self.asked.sum())
+
+    def part(self, rows: np.ndarray) -> "Robustness":
+        """The same of some rows, int[m] or bool[n]: retained, forgotten and test rows can be attacked in one go."""
+        return Robustness(self.attack, self.right[rows], self.outcomes[rows], self.asked[rows])
 
 
 def robust_accuracy(
@@ -146,19 +173,17 @@ def robust_accuracy(
     keys = _content_keys(images) if ids is None else row_keys(ids)  # [n]
     walk = (SquareWalk if attack.kind == "square" else GradientWalk)(model, attack, images.shape[1:], from_logits)
     outcomes, asked = _survivors(walk, images, labels.astype(np.int32), keys, np.flatnonzero(right), attack.batch)
-    n, held = len(labels), int(outcomes.sum())
-    low, high = clopper_pearson(held, n)
-    return Robustness(attack, held / n, low, high, n, float(right.mean()), outcomes, n + asked)
+    return Robustness(attack, right, outcomes, 1 + asked)
 
 
 def _survivors(
     walk: GradientWalk | SquareWalk, images: Images, labels: np.ndarray, keys: np.ndarray, rows: np.ndarray, batch: int
-) -> tuple[np.ndarray, int]:
-    """Which rows bool[n] outlast their walks, of those named in int[m], and how many pictures that took.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows bool[n] outlast their walks, of those named in int[m], and how many pictures int[n] that took.
 
     Every call is full as long as rows wait: one that is beaten or through makes room for the next.
     """
-    outcomes, asked = np.zeros(len(labels), bool), 0
+    outcomes, asked = np.zeros(len(labels), bool), np.zeros(len(labels), int)
     at_work, waiting = np.zeros(0, int), 0  # [b]
     state = walk.begin(np.zeros((0, *images.shape[1:]), np.float32), keys[:0])
     while waiting < len(rows) or len(at_work):
@@ -167,7 +192,7 @@ def _survivors(
             waiting, at_work = waiting + len(new), np.append(at_work, new)
             begun = walk.begin(np.asarray(images[new], np.float32), keys[new])
             state = tuple(np.concatenate(pair) for pair in zip(state, begun, strict=True))
-        asked += len(at_work)
+        asked[at_work] += 1
         beaten, spent, state = walk.turn(labels[at_work], state)
         outcomes[at_work[spent & ~beaten]] = True
         stay = ~(beaten | spent)
