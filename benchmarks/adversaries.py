@@ -12,11 +12,10 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from tfpdu.ensemble.networks import compiled_graph, image_gradient
 from tfpdu.ensemble.resnet import build_resnet18
 from tfpdu.unlearning.methods import AttackSettings, DescentSettings, Examples, build_adversaries
-from tfpdu.unlearning.methods.adversaries import image_gradient
 from tfpdu.unlearning.methods.descent import descend, learning
-from tfpdu.unlearning.methods.network import compiled_graph
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from tfpdu.diffusion import (
     synthetic_twin,
 )
 from tfpdu.ensemble import EnsembleSettings
-from tfpdu.ensemble.resnet import InitialWeights
+from tfpdu.ensemble.initial import InitialWeights
 from tfpdu.preparation import Judge, Material, Predict, fit_classifier, fit_judge, fit_steering, known_rows
 from tfpdu.settings import Settings
 

@@ -33,7 +33,7 @@ from tfpdu.diffusion import (
     synthetic_twin,
 )
 from tfpdu.ensemble import Ensemble, EnsembleSettings, assign_shards
-from tfpdu.ensemble.resnet import InitialWeights
+from tfpdu.ensemble.initial import InitialWeights
 from tfpdu.settings import Settings
 from tfpdu.steps import Step
 from tfpdu.unlearning import ShardedLearner

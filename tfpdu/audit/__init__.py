@@ -1,5 +1,6 @@
 """Membership inference with honest statistics, and group fairness."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from tfpdu.audit.accuracy import Accuracy, accuracy
@@ -33,7 +34,6 @@ from tfpdu.audit.one_run import (
     one_run_epsilon,
     one_run_p_value,
 )
-from tfpdu.audit.perturbation import perturbed_images
 from tfpdu.audit.protocols import PROTOCOLS
 from tfpdu.audit.references import collect_references, pseudo_shards, references_from_shards, shard_references
 from tfpdu.audit.risk import PrivacyRisk, by_subject
@@ -47,14 +47,33 @@ from tfpdu.common.intervals import clopper_pearson, hanley_mcneil_se
 
 if TYPE_CHECKING:
     from tfpdu.audit.callback import MembershipAudit
+    from tfpdu.audit.layer_spread import LayerSpread, layer_spread_gap
+    from tfpdu.audit.perturbation import perturbed_images
+    from tfpdu.audit.robustness import (
+        ROBUSTNESS_ATTACKS,
+        Robustness,
+        RobustnessAttack,
+        gradient_masking,
+        robust_accuracy,
+    )
+
+_WITH_KERAS = {
+    "LayerSpread": "layer_spread",
+    "MembershipAudit": "callback",
+    "ROBUSTNESS_ATTACKS": "robustness",
+    "Robustness": "robustness",
+    "RobustnessAttack": "robustness",
+    "gradient_masking": "robustness",
+    "layer_spread_gap": "layer_spread",
+    "perturbed_images": "perturbation",
+    "robust_accuracy": "robustness",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Loads `MembershipAudit`, and Keras with it, when somebody asks for it."""
-    if name == "MembershipAudit":
-        from tfpdu.audit.callback import MembershipAudit
-
-        return MembershipAudit
+    """Loads what asks networks, and Keras with it, when somebody asks for it."""
+    if name in _WITH_KERAS:
+        return getattr(importlib.import_module(f"tfpdu.audit.{_WITH_KERAS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -63,6 +82,7 @@ __all__ = [
     "BASELINES",
     "EXTRAS",
     "PROTOCOLS",
+    "ROBUSTNESS_ATTACKS",
     "Accuracy",
     "AnswerGap",
     "Attack",
@@ -72,11 +92,14 @@ __all__ = [
     "DeletionRule",
     "Extras",
     "Guesses",
+    "LayerSpread",
     "MembershipAudit",
     "OneRunAudit",
     "Predict",
     "PrivacyRisk",
     "References",
+    "Robustness",
+    "RobustnessAttack",
     "Signals",
     "Spread",
     "SuccessRate",
@@ -107,9 +130,11 @@ __all__ = [
     "fairness_rows",
     "fix_guesses",
     "forget_retain_test",
+    "gradient_masking",
     "group_metrics",
     "hanley_mcneil_se",
     "holm",
+    "layer_spread_gap",
     "lira_scores",
     "logit_statistic",
     "modified_entropy",
@@ -126,6 +151,7 @@ __all__ = [
     "pseudo_shards",
     "references_from_shards",
     "rmia_scores",
+    "robust_accuracy",
     "roc_curve",
     "root_moments",
     "shard_references",

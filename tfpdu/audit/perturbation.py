@@ -7,9 +7,12 @@ Reference:
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
+from tfpdu.audit.ball import ascend
 from tfpdu.common.errors import UserError
 from tfpdu.common.validation import positive
+from tfpdu.ensemble.networks import image_gradient
 
 
 def perturbed_images(
@@ -43,8 +46,6 @@ def perturbed_images(
     Returns:
       uint8[n, h, w, c], none of whose pixels is more than `budget` from the image's.
     """
-    import tensorflow as tf
-
     positive(budget=budget, step=step, steps=steps, block_rows=block_rows)
     labels = np.asarray(labels)
     if budget != int(budget):
@@ -53,15 +54,10 @@ def perturbed_images(
         raise UserError(f"perturbed_images: expected labels int[{len(images)}], got {labels.dtype}{list(labels.shape)}")
 
     def walk(block: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        start = tf.constant(block, tf.float32)
-        low, high = tf.maximum(start - budget, 0.0), tf.minimum(start + budget, 255.0)
-        x = start
+        start = x = tf.constant(block, tf.float32)
         for _ in range(steps):
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                # Summed over rows, so that the gradient of a row does not depend on the others.
-                loss = tf.reduce_sum(_loss(model(x, training=False), classes, from_logits))
-            x = tf.clip_by_value(x + step * tf.sign(tape.gradient(loss, x)), low, high)
+            _, gradient = image_gradient(model, x, classes, from_logits)
+            x = ascend(start, x, gradient, step, budget, 255.0, "linf")
         return np.rint(x.numpy()).astype(np.uint8)
 
     out = np.empty(images.shape, np.uint8)
@@ -69,16 +65,3 @@ def perturbed_images(
         part = slice(start, start + block_rows)
         out[part] = walk(np.asarray(images[part]), labels[part])
     return out
-
-
-def _loss(answer: Any, classes: np.ndarray, from_logits: bool) -> Any:
-    """log((1 - p_y) / p_y), [m]: grows with the cross-entropy, so its gradient points the same way.
-
-    The cross-entropy's own gradient rounds to 0 in float32 where the model is sure, and the image would stay as it is.
-    """
-    import tensorflow as tf
-
-    z = tf.cast(answer, tf.float32)
-    z = z if from_logits else tf.math.log(tf.maximum(z, 1e-30))
-    own = tf.one_hot(classes, z.shape[-1])
-    return tf.reduce_logsumexp(z - 1e9 * own, axis=1) - tf.reduce_sum(z * own, axis=1)

@@ -1,24 +1,18 @@
 """ResNet18 (He et al. 2016) with the stem for large or for small pictures, from 0..255 pixels to logits."""
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
-from tfpdu.common import UserError, seeds
 from tfpdu.common.validation import one_of, positive
 from tfpdu.ensemble.convolution import Convolution
+from tfpdu.ensemble.frame import Precision, network, pixels
+from tfpdu.ensemble.initial import InitialWeights, initialise
 from tfpdu.ensemble.normalization import BatchNormalization
-from tfpdu.ensemble.settings import PRECISIONS, STEMS
-from tfpdu.ensemble.weights import load_weights
+from tfpdu.ensemble.settings import STEMS
 
-InitialWeights = Mapping[str, np.ndarray] | str | os.PathLike[str] | None
-
-# Constants, not statistics of the user's rows: those would leak deleted rows into every shard.
-_MEAN = (0.485, 0.456, 0.406)
-_DEVIATION = (0.229, 0.224, 0.225)
+Block = Callable[[Any, int, int, str], Any]  # maps, width, stride and name to maps
 
 
 def build_resnet18(
@@ -47,95 +41,69 @@ def build_resnet18(
     Raises:
       UserError: unknown stem, or numbers out of range.
     """
-    one_of(STEMS, stem=stem)
-    one_of(PRECISIONS, precision=precision)
-    positive(width=width, upscale=upscale, input_shape=min(input_shape))
-    if classes < 2:
-        raise UserError(f"classes: expected at least 2, got {classes}")
-    channels = input_shape[-1]
-    mean, deviation = (_MEAN, _DEVIATION) if channels == 3 else ((0.5,) * channels, (0.25,) * channels)
-    inputs = keras.Input(input_shape, name="pixels")
-    scale = [1 / (255 * d) for d in deviation]
-    offset = [-m / d for m, d in zip(mean, deviation, strict=True)]
-    x = keras.layers.Rescaling(scale, offset, name="rescale", dtype="float32")(inputs)  # [b, h, w, c], about 0 +- 1
-    if upscale > 1:
-        x = keras.layers.UpSampling2D(upscale, interpolation="bilinear", name="upscale", dtype="float32")(x)
-    with _Policy(precision):
-        x = _stem(x, stem, width)
-        for stage in range(4):
-            for block in range(2):
-                stride = 2 if stage and not block else 1
-                x = _basic_block(x, width * 2**stage, stride, f"stage{stage + 1}_block{block + 1}")
-        x = keras.layers.GlobalAveragePooling2D(name="pool")(x)  # [b, 8 * width]
-    x = keras.layers.Dense(classes, name="logits", dtype="float32")(x)  # [b, classes]
-    model = keras.Model(inputs, x, name=f"resnet18_{stem}")
+    inputs, features = residual_features(input_shape, (2, 2, 2, 2), basic_block, stem, width, upscale, precision)
+    model = network(inputs, features, classes, f"resnet18_{stem}")
     initialise(model, seed, weights)
     return model
 
 
-def initialise(model: keras.Model, seed: int, weights: InitialWeights = None) -> None:
-    """Draws all weights of a network anew, each keyed by (seed, its path), then lays `weights` over them.
+def residual_features(
+    input_shape: tuple[int, int, int],
+    blocks: Sequence[int],
+    block: Block,
+    stem: str,
+    width: int,
+    upscale: int,
+    precision: str,
+) -> tuple[Any, Any]:
+    """Stem, stages and pooling of a residual network: its input and its features [b, d].
 
-    Convolutions: He normal over the fan out; the logits: normal with deviation 0.01; the last scale of each
-    residual branch starts at 0, so that each block starts as the identity (Goyal et al. 2017, section 5.1).
+    Args:
+      input_shape: (h, w, c) of a picture.
+      blocks: how many blocks each stage has; each stage but the first halves the map.
+      block: makes one.
+      stem: as `build_resnet18`; so are the rest.
+      width: of the first stage.
+      upscale: of the picture.
+      precision: of the layers.
     """
-    for variable in model.weights:
-        variable.assign(_initial(variable.path, tuple(variable.shape), seed))
-    if weights is None:
-        return
-    if not isinstance(weights, Mapping):
-        load_weights(model, weights)
-        return
-    fitting = {v.path: v for v in model.weights if v.path in weights and v.shape == np.shape(weights[v.path])}
-    if not fitting:
-        raise UserError("weights: no array has the path and shape of a weight of this network")
-    for path, variable in fitting.items():
-        variable.assign(weights[path])
-
-
-class _Policy:
-    """The dtype policy of the layers made inside; Keras has only a global one."""
-
-    def __init__(self, name: str):
-        self.name = name
-
-    def __enter__(self) -> None:
-        self.before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(self.name)
-
-    def __exit__(self, *_: Any) -> None:
-        keras.config.set_dtype_policy(self.before)
+    one_of(STEMS, stem=stem)
+    positive(width=width)
+    inputs, x = pixels(input_shape, upscale)
+    with Precision(precision):
+        x = _stem(x, stem, width)
+        for stage, count in enumerate(blocks):
+            for place in range(count):
+                stride = 2 if stage and not place else 1
+                x = block(x, width * 2**stage, stride, f"stage{stage + 1}_block{place + 1}")
+        return inputs, keras.layers.GlobalAveragePooling2D(name="pool")(x)
 
 
 def _stem(x: Any, stem: str, width: int) -> Any:
     if stem == "cifar":
-        return _convolution(x, width, 3, 1, "stem", "relu")  # [b, h, w, width]
-    x = _convolution(x, width, 7, 2, "stem", "relu")  # [b, h/2, w/2, width]
+        return convolution(x, width, 3, 1, "stem", "relu")  # [b, h, w, width]
+    x = convolution(x, width, 7, 2, "stem", "relu")  # [b, h/2, w/2, width]
     return keras.layers.MaxPooling2D(3, 2, "same", name="stem_pool")(x)  # [b, h/4, w/4, width]
 
 
-def _basic_block(x: Any, filters: int, stride: int, name: str) -> Any:
-    """He et al. 2016, figure 2; the shortcut is a 1x1 convolution where the shape changes (their option B)."""
-    shortcut = x
-    if stride != 1:
-        shortcut = _convolution(x, filters, 1, stride, f"{name}_shortcut")
-    x = _convolution(x, filters, 3, stride, f"{name}_1", "relu")
-    x = _convolution(x, filters, 3, 1, f"{name}_2")
-    x = keras.layers.Add(name=f"{name}_add")([shortcut, x])
-    return keras.layers.Activation("relu", name=f"{name}_out")(x)  # [b, h/stride, w/stride, filters]
+def basic_block(x: Any, filters: int, stride: int, name: str) -> Any:
+    """He et al. 2016, figure 2: two 3x3 convolutions beside the shortcut, [b, h/stride, w/stride, filters]."""
+    branch = convolution(x, filters, 3, stride, f"{name}_1", "relu")
+    branch = convolution(branch, filters, 3, 1, f"{name}_2")
+    return joined(x, branch, stride, name)
 
 
-def _convolution(x: Any, filters: int, size: int, stride: int, name: str, activation: str | None = None) -> Any:
+def joined(x: Any, branch: Any, stride: int, name: str) -> Any:
+    """relu(shortcut + branch); the shortcut is a 1x1 convolution where the shape changes (their option B)."""
+    filters = branch.shape[-1]
+    if stride != 1 or x.shape[-1] != filters:
+        x = convolution(x, filters, 1, stride, f"{name}_shortcut")
+    x = keras.layers.Add(name=f"{name}_add")([x, branch])
+    return keras.layers.Activation("relu", name=f"{name}_out")(x)
+
+
+def convolution(x: Any, filters: int, size: int, stride: int, name: str, activation: str | None = None) -> Any:
+    """A convolution without bias, batch normalisation and perhaps an activation."""
     x = Convolution(filters, size, stride, "same", use_bias=False, name=f"{name}_conv")(x)
     x = BatchNormalization(name=f"{name}_norm")(x)
     return keras.layers.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
-
-
-def _initial(path: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    name = path.rsplit("/", 1)[-1]
-    if name == "kernel":
-        deviation = 0.01 if len(shape) == 2 else (2.0 / (shape[0] * shape[1] * shape[3])) ** 0.5
-        noise = seeds.rng("initial weights", seed, path).standard_normal(shape, np.float32)
-        return noise * np.float32(deviation)
-    ones = name == "moving_variance" or (name == "gamma" and not path.endswith("_2_norm/gamma"))
-    return np.full(shape, float(ones), np.float32)

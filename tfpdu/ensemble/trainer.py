@@ -17,7 +17,7 @@ import tensorflow as tf
 from tfpdu.common import UserError, files, interrupt, seeds
 from tfpdu.data.storage import Images, pick
 from tfpdu.data.views import ViewPolicy, epoch_order, render, row_keys, training_views
-from tfpdu.ensemble.resnet import InitialWeights, initialise
+from tfpdu.ensemble.initial import InitialWeights, initialise
 from tfpdu.ensemble.settings import EnsembleSettings
 from tfpdu.ensemble.step import resnet18_step
 

@@ -58,9 +58,10 @@ def memorising_network() -> Any:
     """A small convolutional Keras classifier (pixels 0..255 to logits) that knows `memorised_rows` by heart."""
     import keras
 
+    from tfpdu.ensemble.networks import leaves
     from tfpdu.unlearning.methods import DescentSettings, concatenate
     from tfpdu.unlearning.methods.descent import Pass, cross_entropy, descend, one_hot
-    from tfpdu.unlearning.methods.network import initialise, leaves
+    from tfpdu.unlearning.methods.network import initialise
 
     layers = keras.layers
     model = keras.Sequential(

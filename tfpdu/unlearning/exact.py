@@ -19,7 +19,7 @@ from tfpdu.common.determinism import configure, fingerprint
 from tfpdu.data import Records
 from tfpdu.data.views import ViewPolicy
 from tfpdu.ensemble.aggregate import Ensemble, Evaluator, resnet18_evaluator
-from tfpdu.ensemble.resnet import InitialWeights
+from tfpdu.ensemble.initial import InitialWeights
 from tfpdu.ensemble.settings import EnsembleSettings
 from tfpdu.ensemble.trainer import Rows
 from tfpdu.unlearning.executors import Executor, executor_of

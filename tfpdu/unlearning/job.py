@@ -9,7 +9,7 @@ import numpy as np
 
 from tfpdu.common import files, interrupt
 from tfpdu.data.views import ViewPolicy
-from tfpdu.ensemble.resnet import InitialWeights
+from tfpdu.ensemble.initial import InitialWeights
 from tfpdu.ensemble.settings import EnsembleSettings
 from tfpdu.ensemble.trainer import Rows, Span, Trainer
 from tfpdu.ensemble.weights import load_weights, save_weights

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from tests.unlearning.methods.test_descent import by_hand
 from tfpdu.common import UserError
+from tfpdu.ensemble.networks import answers
 from tfpdu.testing import memorised_rows, memorising_network
 from tfpdu.unlearning.methods import METHODS, AttackSettings, Examples, build_adversaries, concatenate, weights_hash
 from tfpdu.unlearning.methods.adversaries import fgsm
-from tfpdu.unlearning.methods.network import answers
 
 PGD = AttackSettings(epsilon=0.01, batch=16)
 

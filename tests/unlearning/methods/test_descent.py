@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.unlearning.methods.conftest import gradients
 from tfpdu.common import UserError
 from tfpdu.data.views import ViewPolicy, epoch_order, render, training_views
+from tfpdu.ensemble.networks import is_normalisation, leaves
 from tfpdu.ensemble.normalization import BatchNormalization
 from tfpdu.ensemble.resnet import build_resnet18
 from tfpdu.unlearning.methods import DescentSettings, Examples
@@ -26,7 +27,6 @@ from tfpdu.unlearning.methods.descent import (
     learning_weights,
     tail,
 )
-from tfpdu.unlearning.methods.network import is_normalisation, leaves
 
 PLAIN = DescentSettings(epochs=3, learning_rate=0.3, batch=12, momentum=0, weight_decay=0)
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from tfpdu.common import UserError
+from tfpdu.ensemble.networks import leaves
 from tfpdu.ensemble.resnet import build_resnet18
 from tfpdu.unlearning.methods import clone
-from tfpdu.unlearning.methods.network import LogProbabilities, answers, initialise, leaves
+from tfpdu.unlearning.methods.network import LogProbabilities, initialise
 
 
 class Subclassed(keras.Model):
@@ -85,12 +86,6 @@ def test_log_probabilities_give_the_probabilities_back():
     x = np.random.default_rng(0).normal(size=(6, 8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(keras.ops.softmax(LogProbabilities(model)(x)), model(x), rtol=1e-5)
     assert np.isfinite(LogProbabilities(model)(1e4 * x)).all()
-
-
-def test_answers_are_those_of_evaluation_mode_whatever_the_batch():
-    model = functional()
-    x = np.random.default_rng(0).integers(0, 255, (7, 8, 8, 3)).astype(np.uint8)
-    np.testing.assert_allclose(answers(model, x, batch=3), model(x.astype(np.float32), training=False), rtol=1e-5)
 
 
 def test_new_weights_depend_on_seed_and_place_alone():

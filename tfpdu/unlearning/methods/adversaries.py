@@ -15,12 +15,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfpdu.audit.ball import ascend
 from tfpdu.common import UserError
 from tfpdu.common.validation import one_of, positive
+from tfpdu.ensemble.networks import answers, compiled_graph, image_gradient
 from tfpdu.unlearning.methods.base import Examples
-from tfpdu.unlearning.methods.network import answers, compiled_graph
-
-_DIRECTION = 1e-10  # added to a gradient's norm [1, code]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +115,7 @@ def build_adversaries(model: keras.Model, rows: Examples, settings: AttackSettin
 def fgsm(
     model: keras.Model, images: Any, labels: np.ndarray, bound: float, pixel_max: float, batch: int = 250
 ) -> np.ndarray:
-    """x + bound * pixel_max * sign(gradient of cross-entropy), cut to 0..pixel_max: float32[n, h, w, c] [2]."""
+    """x + bound * pixel_max * sign(gradient of the loss), cut to 0..pixel_max: float32[n, h, w, c] [2]."""
     moved = [
         np.clip(x + np.float32(bound * pixel_max) * sign, 0, np.float32(pixel_max))
         for _, x, sign in _signs(model, images, np.asarray(labels), batch)
@@ -159,15 +158,8 @@ def _pgd(model: keras.Model, rows: Examples, given: np.ndarray, settings: Attack
 def _pgd_step(model: Any, start: Any, now: Any, labels: Any, radius: Any, pixel_max: Any) -> Any:
     """The labels of the pictures [b, h, w, c] as they are, and the pictures one step further."""
     logits, gradient = image_gradient(model, now, labels)
-    flat = tf.reshape(gradient, (tf.shape(now)[0], -1))  # [b, hwc]
-    flat = flat / (tf.norm(flat, axis=1, keepdims=True) + _DIRECTION)
-    length = (radius * pixel_max)[:, None]  # [b, 1]
-    shift = tf.reshape(now - start, tf.shape(flat)) + length / 10 * flat
-    # So far inside the ball that rounding start + shift to float32 does not lead out of it.
-    inside = tf.maximum(length - pixel_max * 2.0**-22, length / 2)
-    shift = shift * tf.minimum(1.0, inside / tf.maximum(tf.norm(shift, axis=1, keepdims=True), 1e-30))
-    moved = tf.clip_by_value(start + tf.reshape(shift, tf.shape(now)), 0.0, pixel_max)
-    return tf.argmax(logits, 1, tf.int32), moved
+    length = radius * pixel_max  # [b]
+    return tf.argmax(logits, 1, tf.int32), ascend(start, now, gradient, length / 10, length, pixel_max, "l2")
 
 
 def _fgsm_doubling(model: keras.Model, rows: Examples, given: np.ndarray, settings: AttackSettings) -> Iterator[Found]:
@@ -196,12 +188,3 @@ def _signs(
         pictures = np.asarray(images[place], np.float32)
         _, gradient = compiled(pictures, labels[place].astype(np.int32))
         yield place, pictures, np.sign(gradient.numpy())
-
-
-def image_gradient(model: Any, images: Any, labels: Any) -> Any:
-    """Logits [b, C] in evaluation mode, and the gradient of cross-entropy in the pictures [b, h, w, c]."""
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        logits = tf.cast(model(images, training=False), tf.float32)
-        loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-    return logits, tape.gradient(loss, images)

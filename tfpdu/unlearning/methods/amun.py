@@ -21,10 +21,10 @@ import numpy as np
 
 from tfpdu.common import UserError
 from tfpdu.common.validation import in_range, one_of
+from tfpdu.ensemble.networks import answers
 from tfpdu.unlearning.methods.adversaries import Adversaries, AttackSettings, build_adversaries, weights_hash
 from tfpdu.unlearning.methods.base import Examples, Method, concatenate
 from tfpdu.unlearning.methods.descent import DescentSettings, chosen_layers, descend, gradient_sum, learning
-from tfpdu.unlearning.methods.network import answers
 from tfpdu.unlearning.methods.salun import saliency_mask
 
 

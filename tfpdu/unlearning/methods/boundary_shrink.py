@@ -13,10 +13,10 @@ import dataclasses
 import keras
 
 from tfpdu.common.validation import positive
+from tfpdu.ensemble.networks import answers
 from tfpdu.unlearning.methods.adversaries import fgsm
 from tfpdu.unlearning.methods.base import Examples, Method
 from tfpdu.unlearning.methods.descent import DescentSettings, classes_of, descend, relabelled
-from tfpdu.unlearning.methods.network import answers
 
 
 @dataclasses.dataclass(frozen=True)

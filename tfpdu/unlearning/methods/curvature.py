@@ -12,9 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfpdu.ensemble.networks import compiled_graph
 from tfpdu.unlearning.methods.base import Examples
 from tfpdu.unlearning.methods.descent import learning_weights
-from tfpdu.unlearning.methods.network import compiled_graph
 
 Vector = list[np.ndarray]  # one array for each weight
 

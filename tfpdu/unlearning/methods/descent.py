@@ -12,8 +12,8 @@ import tensorflow as tf
 from tfpdu.common import UserError
 from tfpdu.common.validation import in_range, non_negative, one_of, positive
 from tfpdu.data.views import ViewPolicy, epoch_order, render, training_views
+from tfpdu.ensemble.networks import compiled_graph, frozen_statistics, is_normalisation, is_product, leaves
 from tfpdu.unlearning.methods.base import Examples
-from tfpdu.unlearning.methods.network import compiled_graph, frozen_statistics, is_normalisation, is_product, leaves
 
 Loss = Callable[[Any, Any], Any]  # logits [b, C], targets [b, k] -> losses [b]
 

@@ -10,10 +10,11 @@ import dataclasses
 
 import keras
 
+from tfpdu.ensemble.networks import is_product
 from tfpdu.unlearning.methods.base import Examples, Method
 from tfpdu.unlearning.methods.cf_k import CF_K, CfKSettings, last_layers
 from tfpdu.unlearning.methods.descent import descend, learning
-from tfpdu.unlearning.methods.network import initialise, is_product
+from tfpdu.unlearning.methods.network import initialise
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,18 +1,13 @@
-"""Copies of networks, their layers in order, and the weights they start from."""
+"""Copies of networks, and the weights they start from."""
 
-import contextlib
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
-from keras import ops
 
 from tfpdu.common import UserError, seeds
-
-_SMALLEST = 1e-30  # probabilities below count as this: the logarithm and its gradient stay finite
+from tfpdu.ensemble.networks import log_probabilities
 
 
 class LogProbabilities(keras.Model):
@@ -29,7 +24,7 @@ class LogProbabilities(keras.Model):
 
     def call(self, x: Any, training: bool = False) -> Any:
         """The logarithms [b, C]: softmax of them gives the probabilities back."""
-        return ops.log(ops.maximum(self.inner(x, training=training), _SMALLEST))
+        return log_probabilities(self.inner(x, training=training))
 
 
 def clone(model: keras.Model, seed: int = 0) -> keras.Model:
@@ -69,79 +64,11 @@ def _structure(model: keras.Model) -> keras.Model:
     return copy
 
 
-def answers(model: keras.Model, images: Any, batch: int = 500) -> np.ndarray:
-    """What the model gives for pictures [n, h, w, c] in evaluation mode, float32[n, C]."""
-    compiled = compiled_graph([tf.TensorSpec((None, *images.shape[1:]), tf.float32)], _forward, model)
-    parts = [np.asarray(images[i : i + batch], np.float32) for i in range(0, len(images), batch)]
-    return np.concatenate([compiled(part).numpy() for part in parts])
-
-
-def compiled_graph(signature: Any, function: Callable[..., Any], *bound: Any) -> Any:
-    """A TensorFlow function of the arguments after `bound`.
-
-    A partial and not a lambda: TensorFlow warns of many graphs by one piece of code, which many models rightly give.
-    Models are not rewritten by autograph, as Keras does not when it trains.
-
-    Args:
-      signature: of the arguments, one graph for all sizes of batch; None = one graph for each.
-      function: to compile.
-      *bound: its first arguments.
-    """
-    return tf.function(functools.partial(function, *bound), signature, autograph=False)
-
-
-def _forward(model: keras.Model, images: Any) -> Any:
-    return tf.cast(model(images, training=False), tf.float32)
-
-
-def leaves(model: keras.Model) -> list[Any]:
-    """The layers that hold weights themselves, from the input to the output as far as the model has an order."""
-    found: list[Any] = []
-
-    def walk(layer: Any) -> None:
-        children = layer.layers if isinstance(layer, keras.Model) else layer._layers
-        own = {id(w) for w in layer.weights} - {id(w) for child in children for w in child.weights}
-        if own and layer not in found:
-            found.append(layer)
-        for child in children:
-            walk(child)
-
-    walk(model)
-    return found
-
-
-def is_normalisation(layer: Any) -> bool:
-    """Whether a layer keeps moving statistics of batches."""
-    return hasattr(layer, "moving_mean") and hasattr(layer, "moving_variance")
-
-
-def is_product(layer: Any) -> bool:
-    """Whether a layer multiplies by a kernel: convolutions and dense layers of all kinds."""
-    return hasattr(layer, "kernel") or hasattr(layer, "_kernel")
-
-
-@contextlib.contextmanager
-def frozen_statistics(layers: Sequence[Any]) -> Iterator[None]:
-    """Batch normalisation layers that normalise by their moving statistics, and keep them, also in training mode.
-
-    This is what `trainable = False` means to batch normalisation in Keras (and not in PyTorch). It only has to hold
-    while a graph is traced.
-    """
-    before = [layer.trainable for layer in layers]
-    try:
-        for layer in layers:
-            layer.trainable = False
-        yield
-    finally:
-        for layer, value in zip(layers, before, strict=True):
-            layer.trainable = value
-
-
 def initialise(layers: Sequence[Any], seed: int, kernels: str | None = None) -> None:
     """Draws the weights of layers anew, keyed by (seed, place of the layer): the same seed gives the same bits.
 
     Args:
-      layers: of `leaves`.
+      layers: of `tfpdu.ensemble.networks.leaves`.
       seed: of the draw.
       kernels: a Keras initializer for kernels, such as "he_normal"; None takes each layer's own.
 

@@ -21,9 +21,9 @@ import tensorflow as tf
 
 from tfpdu.common import UserError
 from tfpdu.common.validation import non_negative, positive
+from tfpdu.ensemble.networks import answers
 from tfpdu.unlearning.methods.base import Examples, Method
 from tfpdu.unlearning.methods.descent import DescentSettings, Pass, cross_entropy, descend, one_hot
-from tfpdu.unlearning.methods.network import answers
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from tfpdu.common.validation import one_of, positive
 from tfpdu.data.views import epoch_order
+from tfpdu.ensemble.networks import compiled_graph
 from tfpdu.unlearning.methods.base import Examples, Method
 from tfpdu.unlearning.methods.descent import (
     LAYERS,
@@ -27,7 +28,6 @@ from tfpdu.unlearning.methods.descent import (
     learning_weights,
     weights_gradient,
 )
-from tfpdu.unlearning.methods.network import compiled_graph
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,7 @@ import tensorflow as tf
 
 from tfpdu.common import UserError
 from tfpdu.common.validation import in_range
+from tfpdu.ensemble.networks import answers, is_product
 from tfpdu.unlearning.methods.adversaries import AttackSettings, build_adversaries
 from tfpdu.unlearning.methods.base import Examples, Method
 from tfpdu.unlearning.methods.descent import (
@@ -33,7 +34,7 @@ from tfpdu.unlearning.methods.descent import (
     one_hot,
     relabelled,
 )
-from tfpdu.unlearning.methods.network import LogProbabilities, answers, is_product
+from tfpdu.unlearning.methods.network import LogProbabilities
 
 
 @dataclasses.dataclass(frozen=True)
