@@ -9,7 +9,7 @@ A ResNet18 learns its rows without augmentation until it has all of them right (
 members   the model's own rows
 null      held-out rows that pose as members: nothing may be found
 shards    an ensemble on the same rows, with its own other shards as reference models
-true      the same ensemble, with the reference models that never saw a row, as many for each row as it has shards less 1
+true      the same ensemble, with reference models that never saw the row, for each row as many as shards less 1
 
 Models are kept in --directory, and the same command goes on where it was killed.
 """
@@ -78,8 +78,8 @@ class Overfitted:
         say(f"the model has {100 * right:.2f} % of its training rows right")
         if right < 1:
             raise UserError(
-                f"--config.training.epochs={self.settings.training.epochs}: {100 * right:.2f} % of the training rows are"
-                " right, expected all; train longer, in another --directory"
+                f"--config.training.epochs={self.settings.training.epochs}: {100 * right:.2f} % of the training rows"
+                " are right, expected all; train longer, in another --directory"
             )
         return asked
 

@@ -26,6 +26,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
     config.bench.held_out = 2000
     config.bench.population = 1000
     config.bench.robust_rows = 500
+    config.bench.robust_attacks = ("fgsm", "pgd_linf", "pgd_l2", "square")
     config.bench.audit_rows = 250
     config.training.epochs = 15
     config.training.batch = 64

@@ -46,14 +46,15 @@ def get_config(variant: str = "") -> ConfigDict:
         "stackelberg",
         "zero_shot",
     )
-    config.bench.seeds = (0, 1, 2)
-    config.bench.backbone = "resnet18"  # resnet18 | resnet50 | small_vit | package.module:function, seed -> model
-    config.bench.options = ConfigDict(dict(stem="cifar", width=8))  # of the backbone's builder
+    config.bench.seeds = (0, 1)
+    config.bench.backbone = "cnn"  # cnn | resnet18 | resnet50 | small_vit | package.module:function, seed -> model
+    config.bench.options = ConfigDict()  # of the backbone's builder, such as stem and width
     config.bench.initial = ""  # ImageNet weights of a ResNet18, an .npz file
     config.bench.references = 4  # models for RMIA, in pairs; 0: no RMIA
     config.bench.held_out = 2000  # non-members that forgotten rows are compared with, at most
     config.bench.population = 1000  # non-members that RMIA compares each row with, at most
     config.bench.robust_rows = 100  # of forget, retain and test each, under attack; 0: none
+    config.bench.robust_attacks = ("pgd_linf",)  # of fgsm, pgd_linf, pgd_l2, square
     config.bench.audit_rows = 100  # a role, of M-Loss and Moments
     config.bench.threads = 2
 

@@ -198,7 +198,7 @@ def _measured(model: Any, rows: "dict[str, Examples]") -> dict[str, float]:
 
     from tfpdu.audit import auc
     from tfpdu.audit.losses import cross_entropy, cross_entropy_from_logits
-    from tfpdu.unlearning.methods.network import answers
+    from tfpdu.ensemble.networks import answers
 
     loss_of = cross_entropy_from_logits if _ANSWERS.value == "logits" else cross_entropy
     numbers, losses = {}, {}

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from tfpdu.common.validation import one_of
+from tfpdu.ensemble.cnn import build_cnn
 from tfpdu.ensemble.resnet import build_resnet18
 from tfpdu.ensemble.resnet50 import build_resnet50
 from tfpdu.ensemble.vit import build_small_vit
@@ -14,6 +15,7 @@ BACKBONES: dict[str, Callable[..., keras.Model]] = {
     "resnet18": build_resnet18,
     "resnet50": build_resnet50,
     "small_vit": build_small_vit,
+    "cnn": build_cnn,
 }
 
 

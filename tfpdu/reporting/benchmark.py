@@ -35,7 +35,11 @@ COLUMNS: dict[str, tuple[str, float, int, str]] = {
     ),
     "moments_success_rate": ("Moments", 100, 1, "Moments attack on forgotten rows, %"),
     "time_ratio": ("time", 1, 2, "of retraining's time"),
-    "robust_accuracy_test": ("robust", 100, 1, "accuracy on test rows under PGD-20, L-infinity 8/255, %"),
+    "clean_test": ("clean", 100, 1, "accuracy on the test rows that are attacked, %"),
+    "robust_fgsm_test": ("FGSM", 100, 1, "of these under FGSM, L-infinity 8/255, %"),
+    "robust_pgd_linf_test": ("PGD", 100, 1, "under PGD-20, L-infinity 8/255, %"),
+    "robust_pgd_l2_test": ("PGD L2", 100, 1, "under PGD-20, L2 0.5, %"),
+    "robust_square_test": ("Square", 100, 1, "under the gradient-free square attack, 200 queries, %"),
     "layer_spread_std": ("spread", 1, 3, "layer spread gap (std), mean over normalisation layers"),
     "distance_test": ("distance", 100, 1, "mean total variation from the retrained model's answers on test rows, %"),
 }

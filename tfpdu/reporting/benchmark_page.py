@@ -23,7 +23,7 @@ _TRADES = (
      " retraining, which has no gap at all."),
     ("forget_accuracy", "retain_accuracy", False, "Forget against retain", "Best is where the retrained model is, not"
      " where forget accuracy is lowest."),
-    ("layer_spread_std", "robust_accuracy_test", False, "Robustness against layer spread", "Tran and Woo conjecture"
+    ("layer_spread_std", "robust_fgsm_test", False, "Robustness against layer spread", "Tran and Woo conjecture"
      " that a larger spread goes with less robustness."),
 )  # fmt: skip
 _HISTOGRAMS = (ORIGINAL, RETRAIN, "amun", "salun", "fine_tune", "gradient_ascent")

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 
 from tfpdu.data import AttributeSpec, Records, ViewPolicy
+from tfpdu.ensemble.networks import leaves
 from tfpdu.unlearning.benchmark import BenchmarkSettings, Tables
 from tfpdu.unlearning.methods import DescentSettings
-from tfpdu.unlearning.methods.network import initialise, leaves
+from tfpdu.unlearning.methods.network import initialise
 
 CLASSES = ("left", "middle", "right")
 

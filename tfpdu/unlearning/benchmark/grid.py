@@ -129,6 +129,10 @@ class Benchmark:
         if number == len(task.requests) - 1:
             line |= measures.views_attacks(asked, tables, split, settings.views, cell.seed, settings.audit_rows)
             line |= measures.shifted(asked, tables, settings.robust_rows or 500, cell.seed)
+            line |= measures.spreads(asked, tables, task, split)
+            if settings.robust_rows:
+                resisted = (settings.robust_rows, settings.robust_attacks, cell.seed)
+                line |= measures.robustness(asked, tables, task, split, *resisted)
             line["confidence"] = measures.histograms(found, tables, task, split)
         self._keep(cell, number, found, split)
         reference = self._reference(cell, number)

@@ -9,7 +9,7 @@ References:
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -17,21 +17,25 @@ import numpy as np
 import tensorflow as tf
 
 from tfpdu.audit import (
+    ROBUSTNESS_ATTACKS,
     AuditSettings,
     References,
     auc,
     audit_members,
     forget_retain_test,
     group_metrics,
+    layer_spread_gap,
     rmia_scores,
+    robust_accuracy,
 )
 from tfpdu.audit.losses import cross_entropy
+from tfpdu.common import UserError
 from tfpdu.common.seeds import hashed_order
 from tfpdu.data import Records, ViewPolicy
+from tfpdu.ensemble.networks import compiled_graph, evaluate
 from tfpdu.unlearning.benchmark.corruptions import CORRUPTIONS, corrupted
 from tfpdu.unlearning.benchmark.models import Tables
 from tfpdu.unlearning.benchmark.scenarios import Task
-from tfpdu.unlearning.methods.network import compiled_graph
 
 BATCH = 500  # pictures that a model is asked about at once
 GAMMA = 1.0  # of RMIA; with 2, as in [1], rows that all models are sure of are all alike
@@ -69,7 +73,7 @@ class Asked:
 
     def __init__(self, model: keras.Model, shape: tuple[int, ...]):
         self.model = model
-        self._compiled = compiled_graph([tf.TensorSpec((None, *shape), tf.float32)], _forward, model)
+        self._compiled = compiled_graph([tf.TensorSpec((None, *shape), tf.float32)], evaluate, model)
 
     def logits(self, images: Any) -> np.ndarray:
         """float32[n, C] of pictures [n, h, w, c], which are read batch by batch."""
@@ -79,10 +83,6 @@ class Asked:
     def probabilities(self, images: Any) -> np.ndarray:
         """float64[n, C]."""
         return softmax(self.logits(images))
-
-
-def _forward(model: keras.Model, images: Any) -> Any:
-    return tf.cast(model(images, training=False), tf.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,6 +281,58 @@ def shifted(model: Asked, tables: Tables, rows: int, seed: int) -> dict[str, flo
         model.logits(corrupted(np.asarray(test.images[:]), name, seed)).argmax(1) == test.labels for name in CORRUPTIONS
     ]
     return {"test_accuracy_corrupted": float(np.mean(right))}
+
+
+def robustness(
+    model: Asked, tables: Tables, task: Task, split: Population, rows: int, attacks: Sequence[str], seed: int
+) -> dict[str, float]:
+    """Accuracy under each attack on at most so many rows of forget, retain and test, "robust_<attack>_<split>".
+
+    All splits are attacked in one go, which compiles once. The plain accuracy on the same rows is beside them, since
+    a model that knows less has less to lose: "clean_<split>".
+    """
+    parts, places = _some_rows(tables, task, split, rows, seed)
+    images = np.concatenate([np.asarray(images[:]) for images, _, _ in parts])
+    labels, ids = (np.concatenate([part[which] for part in parts]) for which in (1, 2))
+    numbers: dict[str, float] = {}
+    for name in attacks:
+        left = robust_accuracy(model.model, images, labels, ROBUSTNESS_ATTACKS[name], ids=ids)
+        for where, place in zip(SPLITS, places, strict=True):
+            numbers[f"clean_{where}"] = left.part(place).clean_accuracy
+            numbers[f"robust_{name}_{where}"] = left.part(place).accuracy
+    return numbers
+
+
+def _some_rows(
+    tables: Tables, task: Task, split: Population, rows: int, seed: int
+) -> tuple[list[tuple[Any, np.ndarray, np.ndarray]], list[np.ndarray]]:
+    """(images, labels, ids) of some rows of each split, and where each split's rows lie when they are put together."""
+    train, test = tables.train, tables.test
+    parts, places, start = [], [], 0
+    for table, labels, chosen in (
+        (train, task.labels, split.forget),
+        (train, task.labels, split.retain),
+        (test, test.labels, np.ones(len(test), bool)),
+    ):
+        order = hashed_order(table.ids.tolist(), seed, "robustness")
+        some = order[chosen[order]][:rows]
+        parts.append((table.take(some).images, labels[some], table.ids[some]))
+        places.append(np.arange(start, start + len(some)))
+        start += len(some)
+    return parts, places
+
+
+def spreads(model: Asked, tables: Tables, task: Task, split: Population) -> dict[str, float]:
+    """The layer spread gap on retained rows, mean over the normalisation layers, by deviation and by variance."""
+    some = tables.train.take(split.retain)
+    numbers = {}
+    for spread in ("std", "variance"):
+        try:
+            found = layer_spread_gap(model.model, some.images, task.labels[split.retain], spread=spread)
+        except UserError:
+            return {}  # a network without normalisation has none
+        numbers[f"layer_spread_{spread}"] = found.mean_gap
+    return numbers
 
 
 def gap(numbers: Mapping[str, float], reference: Mapping[str, float]) -> dict[str, float]:

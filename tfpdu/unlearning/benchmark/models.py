@@ -14,7 +14,8 @@ from tfpdu.common import UserError, files
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.seeds import id_hashes, stable_hash
 from tfpdu.data import DrawSettings, Pools, Records, concatenate, draw
-from tfpdu.ensemble.resnet import build_resnet18
+from tfpdu.ensemble.backbones import build_backbone
+from tfpdu.ensemble.networks import answers
 from tfpdu.ensemble.torchvision import torchvision_resnet18
 from tfpdu.ensemble.weights import load_weights, save_weights
 from tfpdu.unlearning.benchmark.settings import BenchmarkSettings
@@ -22,7 +23,6 @@ from tfpdu.unlearning.benchmark.sharded import Committee, ShardedSettings, learn
 from tfpdu.unlearning.methods import Examples
 from tfpdu.unlearning.methods.base import resolve
 from tfpdu.unlearning.methods.descent import descend, learning
-from tfpdu.unlearning.methods.network import answers
 
 Build = Callable[[int], keras.Model]
 
@@ -76,13 +76,18 @@ def builder(settings: BenchmarkSettings, table: Records) -> Build:
     if ":" in settings.backbone:
         made: Build = resolve(settings.backbone)
         return made
-    weights = torchvision_resnet18(settings.initial) if settings.initial else None
+    options = dict(settings.options)
+    if settings.initial:
+        options["weights"] = torchvision_resnet18(settings.initial)
     shape = tuple(table.images.shape[1:])
-    return functools.partial(_resnet18, shape, table.classes, dict(settings.options), weights)
+    return functools.partial(_built, settings.backbone, shape, table.classes, options)
 
 
-def _resnet18(shape: Any, classes: int, options: dict[str, Any], weights: Any, seed: int) -> keras.Model:
-    return build_resnet18(shape, classes, seed=seed, weights=weights, **options)
+def _built(name: str, shape: Any, classes: int, options: dict[str, Any], seed: int) -> keras.Model:
+    try:
+        return build_backbone(name, shape, classes, seed=seed, **options)
+    except TypeError as error:
+        raise UserError(f"config.bench.options: {str(error).partition(') ')[2] or error}") from None
 
 
 class Models:

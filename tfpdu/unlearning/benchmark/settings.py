@@ -4,9 +4,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from tfpdu.audit import ROBUSTNESS_ATTACKS
 from tfpdu.common import UserError
-from tfpdu.common.validation import non_negative, positive
+from tfpdu.common.validation import non_negative, one_of, positive
 from tfpdu.data import ViewPolicy
+from tfpdu.ensemble.backbones import BACKBONES
 from tfpdu.unlearning.benchmark.recipes import check_recipe
 from tfpdu.unlearning.benchmark.scenarios import Scenario
 from tfpdu.unlearning.methods import DescentSettings
@@ -29,6 +31,7 @@ class BenchmarkSettings:
       held_out: non-members that forgotten rows are compared with, at most.
       population: non-members that RMIA compares every row with, at most; and the auditor's in "stackelberg".
       robust_rows: rows of each of forget, retain and test that are attacked; 0 attacks none.
+      robust_attacks: names in `tfpdu.audit.ROBUSTNESS_ATTACKS`.
       audit_rows: rows a role for M-Loss and Moments.
       threads: of TensorFlow.
       training: of the originals, references and retrained models.
@@ -50,6 +53,7 @@ class BenchmarkSettings:
     held_out: int = 2000
     population: int = 1000
     robust_rows: int = 500
+    robust_attacks: tuple[str, ...] = ("fgsm", "pgd_linf", "pgd_l2", "square")
     audit_rows: int = 250
     threads: int = 2
     recipes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
@@ -68,6 +72,10 @@ class BenchmarkSettings:
         worst = [name for name in self.scenarios if Scenario.parse(name).needs_memorised]
         if worst and not self.references:
             raise UserError(f"scenario {worst[0]}: needs reference models, so references >= 2")
+        for name in self.robust_attacks:
+            one_of(ROBUSTNESS_ATTACKS, robust_attacks=name)
+        if self.backbone not in BACKBONES and ":" not in self.backbone:
+            one_of(BACKBONES, backbone=self.backbone)
         for method in self.methods:
             check_recipe(method, self)
         for name in self.recipes:
