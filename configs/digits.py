@@ -132,6 +132,8 @@ def get_config(variant: str = "") -> ConfigDict:
     config.audit.protocols = ("holdout", "yu2021")
     config.audit.tensorflow_privacy = ("threshold", "lr")  # its attacks, at the same iterations; also mlp, knn, rf
 
+    config.audit.canaries = 0  # rows that a fair coin puts into S or leaves out: a lower bound on epsilon from one run
+
     config.report = ConfigDict(dict(originals=True))
 
     if variant == "public":

@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 
 from tests.loop_config import tiny_config
-from tfpdu.audit import AuditSettings, Extras
+from tfpdu.audit import AuditSettings, Extras, coin_flips
 from tfpdu.common import UserError, files
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.loop import run_pdu
-from tfpdu.run_audit import shard_extras, subject_of_run, within_reach
+from tfpdu.preparation import cut, gather
+from tfpdu.run_audit import one_run_of, shard_extras, subject_of_run, within_reach
 from tfpdu.settings import Settings
 from tfpdu.state import State
 from tfpdu.steps import Step
 
 ATTACKS = ("m_loss", "lira_offline", "rmia_offline")
 CONFIG = {"augment__method": "oversample", "draw__rows": 90, "ensemble__width": 4, "audit__attacks": ATTACKS}
+CONFIG |= {"audit__canaries": 80}
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +113,67 @@ def test_the_last_step_is_the_one_that_is_named(done):
     subject = subject_of_run(settings, run)
     assert subject.title.endswith(f"step {last.name}")
     assert subject.iteration == last.iteration
+
+
+def test_a_fair_coin_puts_each_canary_into_s_or_leaves_it_out_for_good(done):
+    run, settings = done
+    record = files.read_json(run.file("pools.json"))
+    canaries, drawn = record["canaries"], set(record["draw"])
+    heads = coin_flips(canaries, settings.seed)
+    assert len(canaries) == 80
+    assert [row_id in drawn for row_id in canaries] == heads.tolist()
+    assert len(drawn) == 90 + heads.sum()
+    assert set(canaries) <= set(record["pools"]["private"])
+    assert [event["iteration"] for event in run.events("one_run")] == [e["iteration"] for e in run.events("iteration")]
+    assert 'id="one-run"' in run.file("report.html").read_text()
+
+
+class _Knows:
+    """An ensemble that is sure of the class of some rows, and guesses others."""
+
+    def __init__(self, records, ids):
+        self.sure = {
+            image.tobytes(): label
+            for image, label, i in zip(records.images, records.labels, records.ids, strict=True)
+            if i in ids
+        }
+
+    def probabilities(self, images):
+        out = np.full((len(images), 10), 0.1)
+        for row, image in enumerate(images):
+            if image.tobytes() in self.sure:
+                out[row] = 0.01
+                out[row, self.sure[image.tobytes()]] = 0.91
+        return out
+
+
+def test_the_bound_is_high_where_the_rows_are_known_and_zero_where_none_is(done):
+    run, settings = done
+    material = State.open(settings, run).material
+    leaky = one_run_of(_Knows(material.canaries, set(material.drawn.ids)), material, frozenset(), settings.seed)
+    assert leaky["epsilon"] > 0.9  # of some 40 guesses no more can be said
+    assert leaky["v"] > 0.8 * leaky["r"]
+    blind = one_run_of(_Knows(material.canaries, set()), material, frozenset(), settings.seed)
+    assert blind["epsilon"] == 0.0
+    few = frozenset(material.canaries.ids[:70].tolist())
+    assert one_run_of(_Knows(material.canaries, set()), material, few, settings.seed) is None
+
+
+def test_a_person_is_never_a_canary_beside_rows_of_their_own():
+    settings = Settings.from_config(tiny_config(**{**CONFIG, "audit__canaries": 40}))
+    plain = gather(settings)
+    records = plain.held()
+    people = np.array([f"p{int(i) // 2}" for i in np.argsort(np.argsort(records.ids))])
+    material = cut(dataclasses.replace(records, subjects=people), settings)
+    canaries, drawn = material.canaries, material.drawn
+    assert len(set(canaries.subjects)) == len(canaries) == 40
+    others = drawn.without(canaries.ids.tolist())
+    assert not set(canaries.subjects) & set(others.subjects)
+
+
+@pytest.mark.parametrize(
+    ("canaries", "words"), [(7, "0 or at least 20"), (-1, "at least 0"), (5000, "the private pool has")]
+)
+def test_canaries_that_cannot_be_are_refused(canaries, words):
+    with pytest.raises(UserError, match=words):
+        gather(Settings.from_config(tiny_config(**{**CONFIG, "audit__canaries": canaries})))

@@ -30,7 +30,7 @@ from tfpdu.deletion import carry_out
 from tfpdu.ensemble import Ensemble
 from tfpdu.ensemble.settings import PLACEMENT
 from tfpdu.reporting import TensorBoardWriter, write_report, write_table1
-from tfpdu.run_audit import shard_extras, within_reach
+from tfpdu.run_audit import one_run_of, shard_extras, within_reach
 from tfpdu.settings import Settings
 from tfpdu.state import State, learner_of
 from tfpdu.steps import Step
@@ -182,6 +182,9 @@ class _Loop:
             note=say if t == 0 else lambda line: None,  # the same pools every time: said once
         )
         self.run_directory.replace_rows("audit.json", rows, iteration=t)
+        bound = one_run_of(ensemble, material, self.state.tables.deleted, settings.seed)
+        if bound is not None:
+            self.run_directory.record({"event": "one_run", "iteration": t, **bound})
         return time.monotonic() - start
 
     def _audit_rows(self, t: int) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import tfpdu
+from tfpdu.audit import coin_flips
 from tfpdu.bias import Prior, need_of_cells
 from tfpdu.bias.priors import names_of
 from tfpdu.common import UserError, files, say
@@ -58,6 +59,7 @@ class Material:
       shard: int32[n], the shard of each row of S, fixed here for ever.
       slice: int32[n], its slice within the shard.
       leaves: int32[n], the iteration that forgets each row, 1..T.
+      canaries: rows of the one-run audit, drawn beside S; a fair coin has put each into S or left it out.
     """
 
     pools: Pools
@@ -66,6 +68,7 @@ class Material:
     shard: np.ndarray
     slice: np.ndarray
     leaves: np.ndarray
+    canaries: Records
 
     @property
     def ids(self) -> list[str]:
@@ -93,6 +96,7 @@ def prepare_data(settings: Settings, run: RunDirectory) -> Material:
         written = {
             "pools": material.pools.ids(),
             "draw": drawn.ids.tolist(),
+            "canaries": material.canaries.ids.tolist(),
             **{name: column.tolist() for name, column in columns.items()},
             "content": content_hashes(drawn),
         }
@@ -119,13 +123,14 @@ def recorded(records: Records, settings: Settings, run: RunDirectory) -> Materia
     try:
         pools = Pools.from_ids(records, written["pools"])
         drawn = records.take(records.rows_of(written["draw"]))
+        canaries = records.take(records.rows_of(written["canaries"]))
     except UserError as error:
         raise UserError(changed.format(error)) from None
     for row_id, then, now in zip(written["draw"], written["content"], content_hashes(drawn), strict=True):
         if then != now:
             raise UserError(changed.format(f"row {row_id!r} has another content"))
-    columns = (np.array(written[name], np.int32) for name in ("shard", "slice", "leaves"))
-    return Material(pools, drawn, _stated_prior(settings, drawn, pools), *columns)
+    shard, slices, leaves = (np.array(written[name], np.int32) for name in ("shard", "slice", "leaves"))
+    return Material(pools, drawn, _stated_prior(settings, drawn, pools), shard, slices, leaves, canaries)
 
 
 def content_hashes(records: Records) -> list[str]:
@@ -142,12 +147,36 @@ def gather(settings: Settings) -> Material:
 def cut(records: Records, settings: Settings) -> Material:
     """The pools of a data set, and S drawn from its private one."""
     pools = cut_pools(records, settings.pools, POOL_SEED)
-    drawn = draw(pools.private, settings.draw, settings.seed)
+    drawn, canaries = _with_canaries(draw(pools.private, settings.draw, settings.seed), pools.private, settings)
     ensemble, seed = settings.ensemble, settings.seed
     likely = rows_where(drawn, settings.deletion.likely, "config.deletion.likely") if settings.deletion.likely else None
     shard, slices = assign_shards(drawn, ensemble.shards, ensemble.dealt_slices, seed, likely)
     leaves = leaving_steps(drawn.ids, settings.loop.iterations, seed)
-    return Material(pools, drawn, _stated_prior(settings, drawn, pools), shard, slices, leaves)
+    return Material(pools, drawn, _stated_prior(settings, drawn, pools), shard, slices, leaves, canaries)
+
+
+def _with_canaries(drawn: Records, private: Records, settings: Settings) -> tuple[Records, Records]:
+    """S with the canaries that its coins put there, and all canaries; each coin knows of its own row alone."""
+    rest = _strangers(private.without(drawn.ids.tolist()), drawn, settings.seed)
+    count = settings.canaries
+    if count > len(rest):
+        raise UserError(
+            f"config.audit.canaries: {count} wanted, the private pool has {len(rest)} rows beside the"
+            f" {len(drawn)} of config.draw.rows"
+        )
+    canaries = rest.take(np.arange(count))
+    heads = coin_flips(canaries.ids.tolist(), settings.seed)
+    return (concatenate([drawn, canaries.take(heads)]) if heads.any() else drawn), canaries
+
+
+def _strangers(rest: Records, drawn: Records, seed: int) -> Records:
+    """One row of each person who is not in S, in the order of their hash; all rows where no person is known."""
+    rest = rest.take(hashed_order(rest.ids, seed, "canaries"))
+    if rest.subjects is None or drawn.subjects is None:
+        return rest
+    _, first = np.unique(np.where(rest.subjects == "", rest.ids, rest.subjects), return_index=True)
+    alone = np.isin(np.arange(len(rest)), first) & ~np.isin(rest.subjects, drawn.subjects[drawn.subjects != ""])
+    return rest.take(alone)
 
 
 def load_data(settings: Settings, run: RunDirectory) -> Records:

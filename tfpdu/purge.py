@@ -33,9 +33,10 @@ def purge(run: RunDirectory, ids: Collection[str], settings: Settings) -> None:
         _without_ids(card, gone)
     stay = [row_id not in gone for row_id in record["draw"]]
     columns = {name: [v for v, keep in zip(record[name], stay, strict=True) if keep] for name in PER_ROW}
+    canaries = [row_id for row_id in record["canaries"] if row_id not in gone]
     pools = {name: [row_id for row_id in ids if row_id not in gone] for name, ids in record["pools"].items()}
     if pools != record["pools"] or not all(stay):
-        files.write_json(run.file(ROWS), {**record, **columns, "pools": pools})
+        files.write_json(run.file(ROWS), {**record, **columns, "canaries": canaries, "pools": pools})
     records = load_data(settings, run)
     _without_pixels(records, run, gone)  # after the record, which a row without its pixels would no longer fit
     material = recorded(records, settings, run)

@@ -1,17 +1,28 @@
 """The audit of a run's ensemble: in the loop, in a deletion round, and of a run directory afterwards."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
-from tfpdu.audit import AuditSettings, Extras, new_attack, references_from_shards
+from tfpdu.audit import (
+    AuditSettings,
+    Extras,
+    coin_flips,
+    cross_entropy,
+    fix_guesses,
+    new_attack,
+    one_run_audit,
+    references_from_shards,
+)
 from tfpdu.audit.attacks import required
 from tfpdu.audit.subject import Subject, subject_of_predict
 from tfpdu.common.errors import UserError
 from tfpdu.common.run_directory import RunDirectory
+from tfpdu.common.seeds import id_hashes
 from tfpdu.ensemble import Ensemble
 from tfpdu.preparation import Material
-from tfpdu.settings import Settings
+from tfpdu.settings import LEAST_CANARIES, Settings
 from tfpdu.state import State
 from tfpdu.steps import Step, last_step
 
@@ -33,6 +44,38 @@ def shard_extras(ensemble: Ensemble, shard: np.ndarray, material: Material, seed
     rows = zip(material.drawn.ids.tolist(), material.shard.tolist(), strict=True)
     homes = {row_id: place[s] for row_id, s in rows if s in place}
     return Extras(references=references_from_shards(ensemble.shard_probabilities, homes, seed))
+
+
+ONE_RUN_DELTA = 1e-5
+
+
+def one_run_of(ensemble: Ensemble, material: Material, gone: frozenset[str], seed: int) -> dict[str, Any] | None:
+    """The one-run audit of an ensemble by the canaries of its run, or None where there are none.
+
+    Scores are the loss with its sign turned, so nothing is fitted on the coins. Half of the canaries, by a hash of
+    their ids, fix how many guesses are made on either side; the bound comes from the other half. Later steps of a run
+    have forgotten some of the canaries that were in S: the coin stays the question, so the bound falls as they go.
+
+    Args:
+      ensemble: of a step.
+      material: of the run.
+      gone: ids of rows that were deleted on request; such canaries take no part, in or out.
+      seed: of the run.
+
+    Returns:
+      The fields of the event `one_run`.
+    """
+    canaries = material.canaries.without(sorted(gone))
+    if len(canaries) < LEAST_CANARIES:
+        return None
+    scores = -cross_entropy(ensemble.probabilities(canaries.images), canaries.labels)
+    included = coin_flips(canaries.ids.tolist(), seed)
+    fixing = id_hashes(canaries.ids.tolist(), seed, "one-run half") % np.uint64(2) == 0
+    if not fixing.any() or fixing.all():
+        return None
+    guesses = fix_guesses(scores[fixing], included[fixing], ONE_RUN_DELTA)
+    found = one_run_audit(scores[~fixing], included[~fixing], guesses, ONE_RUN_DELTA, seed=seed)
+    return {**dataclasses.asdict(found), **dataclasses.asdict(guesses), "canaries": len(canaries)}
 
 
 def within_reach(settings: AuditSettings, extras: Extras) -> AuditSettings:

@@ -19,6 +19,8 @@ from tfpdu.data import DrawSettings, PoolSizes, Records, ViewPolicy
 from tfpdu.diffusion import GeneratorSettings, NoisyClassifierSettings
 from tfpdu.ensemble import EnsembleSettings
 
+LEAST_CANARIES = 20  # with fewer, half of them to fix the guesses, even all right guesses would bound next to nothing
+
 
 @dataclasses.dataclass(frozen=True)
 class DataSettings:
@@ -165,6 +167,7 @@ class Settings:
     deletion: DeletionSettings
     audit: AuditSettings  # in the loop
     full_audit: AuditSettings  # at the first, the middle and the last iteration
+    canaries: int  # rows of the one-run audit, about half of which join S; 0: none
     show_originals: bool
 
     @classmethod
@@ -191,6 +194,10 @@ class Settings:
         ensemble = _build(EnsembleSettings, config, "ensemble")
         judge = functools.partial(dataclasses.replace, ensemble.one_model())  # as the ensemble, but for its own
         audit = dict(config["audit"])
+        canaries = audit.pop("canaries")
+        non_negative(**{"config.audit.canaries": canaries})
+        if 0 < canaries < LEAST_CANARIES:
+            raise UserError(f"config.audit.canaries: expected 0 or at least {LEAST_CANARIES}, got {canaries}")
         full = {"rows": audit.pop("full_rows"), "tensorflow_privacy": audit.pop("tensorflow_privacy")}
         return cls(
             seed=int(config["seed"]),
@@ -211,6 +218,7 @@ class Settings:
             deletion=_build(DeletionSettings, config, "deletion"),
             audit=_audit(audit, ensemble.shards),
             full_audit=_audit({**audit, **full}, ensemble.shards),
+            canaries=int(canaries),
             show_originals=bool(config["report"]["originals"]),
         )
 

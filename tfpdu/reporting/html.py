@@ -75,6 +75,7 @@ def render(run: RunData, title: str | None = None, show_originals: bool = True) 
         guarantee=guarantees(run),
         conditions=conditions(run),
         capacity=_capacity(run),
+        one_run=run.named("one_run"),
         manifest=run.manifest,
         device=re.sub("^(cpu|gpu)", lambda found: found.group().upper(), summary.device or ""),
         threads=_joined(run.manifest.get("threads", formatting.MISSING)),
