@@ -85,6 +85,7 @@ def prepare_data(settings: Settings, run: RunDirectory) -> Material:
     """
     records = load_data(settings, run)
     if run.file(ROWS).exists():
+        _refuse_other_initial(settings, run)
         material = recorded(records, settings, run)
     else:
         material = cut(records, settings)
@@ -178,6 +179,7 @@ def manifest(material: Material, settings: Settings) -> dict[str, Any]:
         "cpu": processor(),
         "seed": settings.seed,
         "precision": settings.ensemble.precision,
+        **_initial_in_manifest(settings),
         **fingerprint(),
         "data": {
             "name": settings.data.name,
@@ -189,6 +191,22 @@ def manifest(material: Material, settings: Settings) -> dict[str, Any]:
         },
         "pools": {name: len(ids) for name, ids in material.pools.ids().items()},
     }
+
+
+def _initial_in_manifest(settings: Settings) -> dict[str, Any]:
+    """The weights that training starts from, by the content of their file."""
+    path = settings.ensemble.initial
+    if path and not Path(path).is_file():
+        raise UserError(f"config.ensemble.initial={path}: no such file")
+    return {"initial": files.file_hash(path)} if path else {}
+
+
+def _refuse_other_initial(settings: Settings, run: RunDirectory) -> None:
+    """A run whose weights to start from were exchanged would go on with others, and silently learn all anew."""
+    then = files.read_json(run.file("manifest.json")).get("initial")
+    if then != _initial_in_manifest(settings).get("initial"):
+        path = settings.ensemble.initial
+        raise UserError(f"config.ensemble.initial={path}: another file than the run was begun with; start another run")
 
 
 def fit_classifier(

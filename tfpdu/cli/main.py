@@ -15,6 +15,10 @@ COMMANDS = {
     "bias": ("tfpdu.cli.bias_report", "the bias of a data set against a prior: table, bias.json, figures"),
     "audit": ("tfpdu.cli.audit", "membership inference against a run, any model or bare answers: table, page, gate"),
     "fairness": ("tfpdu.cli.fairness", "group fairness of any model's predictions in a CSV: table, JSON, page, gate"),
+    "convert": (
+        "tfpdu.cli.convert",
+        "ImageNet weights of torchvision's or keras-hub's ResNet-18, to start training from",
+    ),
     "evaluate": ("tfpdu.cli.evaluate_generator", "what a generator's samples are worth and what it remembers: JSON"),
     "report": ("tfpdu.cli.report", "write report.html anew from a run directory"),
 }

@@ -11,7 +11,7 @@ from tfpdu.common import UserError, seeds
 from tfpdu.common.validation import one_of, positive
 from tfpdu.ensemble.convolution import Convolution
 from tfpdu.ensemble.normalization import BatchNormalization
-from tfpdu.ensemble.settings import PRECISIONS, STEMS
+from tfpdu.ensemble.settings import PRECISIONS, STAGES, STEMS
 from tfpdu.ensemble.weights import load_weights
 
 InitialWeights = Mapping[str, np.ndarray] | str | os.PathLike[str] | None
@@ -36,7 +36,8 @@ def build_resnet18(
     Args:
       input_shape: (h, w, c) of a picture.
       classes: number of classes, at least 2.
-      stem: "cifar": 3x3 convolution, stride 1, no pooling; "imagenet": 7x7, stride 2, then 3x3 max pooling.
+      stem: "cifar": 3x3 convolution, stride 1, no pooling; "imagenet": 7x7, stride 2, then 3x3 max pooling;
+        "torchvision": as "imagenet", with the same weights, but strided layers pad both sides alike, as PyTorch does.
       width: channels of the first stage (64 is ResNet18); each later stage has twice its predecessor's.
       seed: draws the initial weights; equal seeds give equal bits on every backend.
       weights: start from these instead where names and shapes agree: arrays by weight path
@@ -65,7 +66,8 @@ def build_resnet18(
         for stage in range(4):
             for block in range(2):
                 stride = 2 if stage and not block else 1
-                x = _basic_block(x, width * 2**stage, stride, f"stage{stage + 1}_block{block + 1}")
+                name = f"stage{stage + 1}_block{block + 1}"
+                x = _basic_block(x, width * 2**stage, stride, name, even=stem == "torchvision")
         x = keras.layers.GlobalAveragePooling2D(name="pool")(x)  # [b, 8 * width]
     x = keras.layers.Dense(classes, name="logits", dtype="float32")(x)  # [b, classes]
     model = keras.Model(inputs, x, name=f"resnet18_{stem}")
@@ -93,6 +95,24 @@ def initialise(model: keras.Model, seed: int, weights: InitialWeights = None) ->
         variable.assign(weights[path])
 
 
+def freeze(model: keras.Model, stages: int) -> None:
+    """Makes the stem and so many stages of a ResNet18 keep their weights and, in batch normalisation, statistics.
+
+    Args:
+      model: of `build_resnet18`.
+      stages: 0..4; 0 freezes nothing, 4 all but the logits.
+    """
+    for layer in model.layers:
+        layer.trainable = stage_of(layer.name) > stages
+
+
+def stage_of(name: str) -> int:
+    """The stage of a layer or weight path: 1..4, the stem counted with the first; 5 for the logits."""
+    if name.startswith("stage"):
+        return int(name[len("stage")])
+    return 1 if name.startswith("stem") else STAGES + 1
+
+
 class _Policy:
     """The dtype policy of the layers made inside; Keras has only a global one."""
 
@@ -110,23 +130,32 @@ class _Policy:
 def _stem(x: Any, stem: str, width: int) -> Any:
     if stem == "cifar":
         return _convolution(x, width, 3, 1, "stem", "relu")  # [b, h, w, width]
-    x = _convolution(x, width, 7, 2, "stem", "relu")  # [b, h/2, w/2, width]
+    x = _convolution(x, width, 7, 2, "stem", "relu", even=stem == "torchvision")  # [b, h/2, w/2, width]
+    if stem == "torchvision":  # zeros are no maximum of what relu leaves
+        x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
+        return keras.layers.MaxPooling2D(3, 2, "valid", name="stem_pool")(x)
     return keras.layers.MaxPooling2D(3, 2, "same", name="stem_pool")(x)  # [b, h/4, w/4, width]
 
 
-def _basic_block(x: Any, filters: int, stride: int, name: str) -> Any:
+def _basic_block(x: Any, filters: int, stride: int, name: str, even: bool) -> Any:
     """He et al. 2016, figure 2; the shortcut is a 1x1 convolution where the shape changes (their option B)."""
     shortcut = x
     if stride != 1:
         shortcut = _convolution(x, filters, 1, stride, f"{name}_shortcut")
-    x = _convolution(x, filters, 3, stride, f"{name}_1", "relu")
+    x = _convolution(x, filters, 3, stride, f"{name}_1", "relu", even)
     x = _convolution(x, filters, 3, 1, f"{name}_2")
     x = keras.layers.Add(name=f"{name}_add")([shortcut, x])
     return keras.layers.Activation("relu", name=f"{name}_out")(x)  # [b, h/stride, w/stride, filters]
 
 
-def _convolution(x: Any, filters: int, size: int, stride: int, name: str, activation: str | None = None) -> Any:
-    x = Convolution(filters, size, stride, "same", use_bias=False, name=f"{name}_conv")(x)
+def _convolution(
+    x: Any, filters: int, size: int, stride: int, name: str, activation: str | None = None, even: bool = False
+) -> Any:
+    """Convolution and normalisation. "same" pads one pixel more behind than before if a stride asks; `even` never."""
+    padding = "same"
+    if even and stride > 1:
+        x, padding = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x), "valid"
+    x = Convolution(filters, size, stride, padding, use_bias=False, name=f"{name}_conv")(x)
     x = BatchNormalization(name=f"{name}_norm")(x)
     return keras.layers.Activation(activation, name=f"{name}_{activation}")(x) if activation else x
 
