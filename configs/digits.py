@@ -55,6 +55,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.augment.max_redraws = 3  # of a sample that the judge sees otherwise than requested
     config.augment.allow_empty_cells = False  # ask also for cells without a single row
     config.augment.max_growth = 10.0  # refuse a prior that needs more than so many times the rows
+    config.augment.replenish = True  # synthetic rows come for those that a step forgets; False: S shrinks
 
     config.generator = ConfigDict()
     config.generator.lineage = (
@@ -118,6 +119,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
     config.loop = ConfigDict()
     config.loop.iterations = 10  # T: originals are gone after the last one
+    config.loop.until = -1  # the last step that is done; 0: nothing is forgotten; -1: T
     config.loop.capacity = 0.2  # Theorem 1's c: no step may forget more than c * n rows
 
     config.deletion = ConfigDict()
