@@ -127,7 +127,6 @@ class LoopSettings:
                 f" beyond config.loop.capacity={self.capacity:g}"
             )
 
-
     @property
     def last(self) -> int:
         """The last step that the run does, 0..T."""

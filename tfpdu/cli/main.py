@@ -20,6 +20,7 @@ COMMANDS = {
         "ImageNet weights of torchvision's or keras-hub's ResNet-18, to start training from",
     ),
     "evaluate": ("tfpdu.cli.evaluate_generator", "what a generator's samples are worth and what it remembers: JSON"),
+    "compare": ("tfpdu.cli.compare", "runs beside the numbers of the paper: verdicts, intervals, reasons"),
     "report": ("tfpdu.cli.report", "write report.html anew from a run directory"),
 }
 
