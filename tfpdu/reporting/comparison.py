@@ -1,15 +1,4 @@
-"""Runs and the paper side by side: a verdict on each published number, by interval, and the reason.
-
-The rule. The paper's numbers have no interval, ours have one of 95 %: over seeds (Student's t) where there are two runs
-or more, else binomial within the run; a time of a single run has none.
-  reproduced       the published number lies in our interval; for a statement such as "A above B" or "above 60 %", the
-                   whole interval agrees with it.
-  better, worse    the published number lies outside, and the direction says which; of a number without a better
-                   direction, outside is worse. Against a statement: the whole interval contradicts it.
-  not comparable   the run is of another setting, has not come so far, or has no such number; or a statement can be
-                   neither confirmed nor denied, since the interval is too wide.
-Nothing else enters: no tolerance, no threshold. A wide interval reproduces easily, which is why it is always shown.
-"""
+"""Runs and the paper side by side: a verdict on each published number, by interval alone (`RULE`), and the reason."""
 
 import dataclasses
 from collections import Counter
@@ -26,7 +15,17 @@ from tfpdu.reporting.run_data import RunData, read_run
 
 REPRODUCED, BETTER, WORSE, NOT_COMPARABLE = "reproduced", "better", "worse", "not comparable"
 VERDICTS = (REPRODUCED, BETTER, WORSE, NOT_COMPARABLE)
-RULE = tuple(line.strip() for line in (__doc__ or "").partition("The rule. ")[2].split("\n  ") if line.strip())
+RULE = (
+    "The paper's numbers have no interval. Ours have one of 95 %: Student's t over seeds where there are two runs or "
+    "more, else binomial within the run; a time of a single run has none.",
+    "Reproduced: the published number lies in our interval; for a statement such as “A above B” or “above 60 %”, the "
+    "whole interval agrees with it.",
+    "Better or worse: the published number lies outside, and the direction says which; where neither direction is "
+    "better, outside is worse. For a statement: the whole interval contradicts it.",
+    "Not comparable: the run is of another setting, has not come so far, or has no such number; or a statement can be "
+    "neither confirmed nor denied, since the interval is too wide.",
+    "Nothing else enters: no tolerance, no threshold. A wide interval reproduces easily, so it is always shown.",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +120,7 @@ def compare(workdirs: Sequence[str | Path], published: Sequence[Published] | Non
 
 
 def judge(row: Published, measured: Measured) -> tuple[str, str]:
-    """The verdict on a number that is comparable, and its reason; the rule is in the module's docstring."""
+    """The verdict on a number that is comparable, and its reason; see `RULE`."""
     if row.kind == SEEN or row.value is None:
         return NOT_COMPARABLE, row.note
     value, low, high = row.value, measured.low, measured.high
