@@ -35,6 +35,22 @@ class Rates:
     sample: float = float("inf")
 
 
+def forecast_minutes(config: Mapping[str, Any]) -> float:
+    """How long a run would take on this machine, in minutes; raises as `forecast` does."""
+    _, _, _, stages = _stages(config)
+    return sum(stages.values())
+
+
+def _stages(config: Mapping[str, Any]) -> tuple[Settings, Material, int, dict[str, float]]:
+    """The settings, the data, the rows that Algorithm 1 adds, and the minutes of each stage."""
+    settings = Settings.from_config(config)
+    configure(settings.ensemble.threads)
+    material = gather(settings)
+    added = _additions(material, settings)
+    say("measuring this machine ...")
+    return settings, material, added, minutes(material, settings, added, measure(material, settings))
+
+
 def forecast(config: Mapping[str, Any]) -> str:
     """Text for the terminal: data, cells, shards, minutes by stage, memory.
 
@@ -43,12 +59,7 @@ def forecast(config: Mapping[str, Any]) -> str:
     Raises:
       UserError: as `run_pdu` would.
     """
-    settings = Settings.from_config(config)
-    configure(settings.ensemble.threads)
-    material = gather(settings)
-    added = _additions(material, settings)
-    say("measuring this machine ...")
-    stages = minutes(material, settings, added, measure(material, settings))
+    settings, material, added, stages = _stages(config)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
     growth = added * material.drawn.images[0].nbytes * 4 / 2**30
     lines = _data_lines(material, settings, added)

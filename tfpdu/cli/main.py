@@ -21,6 +21,7 @@ COMMANDS = {
     ),
     "evaluate": ("tfpdu.cli.evaluate_generator", "what a generator's samples are worth and what it remembers: JSON"),
     "compare": ("tfpdu.cli.compare", "runs beside the numbers of the paper: verdicts, intervals, reasons"),
+    "results": ("tfpdu.cli.results", "the experiments of the paper and ours: run, resume, collect, tables over seeds"),
     "report": ("tfpdu.cli.report", "write report.html anew from a run directory"),
 }
 

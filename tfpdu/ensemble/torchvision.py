@@ -87,7 +87,7 @@ def keras_hub_state(preset: str, load: Any = None) -> dict[str, np.ndarray]:
         raise UserError(f"{KERAS_HUB}{preset}: keras-hub is not installed; pip install 'tfpdu[pretrained]'") from None
     except Exception as error:  # whatever the network or keras-hub says
         raise UserError(f"{KERAS_HUB}{preset}: keras-hub does not give it ({str(error).splitlines()[0]})") from None
-    state = {}
+    state: dict[str, np.ndarray] = {}
     for layer in model.layers:
         if not layer.weights or not (name := _torch_name(layer.name)):
             continue

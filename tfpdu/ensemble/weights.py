@@ -58,7 +58,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """
     if not Path(path).exists():
         raise UserError(f"{path}: no such file")
-    found = {}
+    found: dict[str, np.ndarray] = {}
     try:
         with h5py.File(path, "r") as file:
             for group in (layer["vars"] for layer in file["layers"].values()):

@@ -227,7 +227,7 @@ def published_text(line: Line) -> str:
 
 def ours_text(line: Line) -> str:
     """Our number, without its interval."""
-    return number_text(line.measured and line.measured.value, line.published.unit, line.published.kind)
+    return number_text(line.measured.value if line.measured else None, line.published.unit, line.published.kind)
 
 
 def interval_text(line: Line) -> str:

@@ -151,7 +151,7 @@ def _test_rows(run: RunData) -> int | None:
 def _attacks(run: RunData) -> Measurements:
     """Success on all originals by the honest protocol, and by how much one attack leads another."""
     rows = [row for row in main_audit(run) if row.get("population") == "all_originals"]
-    found = {}
+    found: Measurements = {}
     iterations = sorted({row["iteration"] for row in rows})
     for t in iterations:
         at = {row["attack"]: _rate(row) for row in rows if row["iteration"] == t}
