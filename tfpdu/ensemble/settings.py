@@ -117,7 +117,7 @@ class EnsembleSettings:
         Threads are in the fingerprint of the process, as they really are.
         """
         # Weights to start from are in the keys by their content.
-        elsewhere = ("aggregate", "threads", "shards", "slices", "slice_order", "last_slice", "base_share", "initial")
-        elsewhere = elsewhere if self.freeze else (*elsewhere, "freeze")  # keys from before there was the field
-        fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in (*elsewhere, *PLACEMENT)}
+        elsewhere = {"aggregate", "threads", "shards", "slices", "slice_order", "last_slice", "base_share", "initial"}
+        elsewhere |= set(PLACEMENT) | ({"freeze"} if not self.freeze else set())  # keys from before there was freeze
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in elsewhere}
         return {**fields, "slice_epochs": self.slice_epochs()}

@@ -133,8 +133,12 @@ def cell_of(variant: Variant, seed: int, root: Path, load: LoadPreset, changes: 
 
 def _apply(config: Any, overrides: Sequence[tuple[str, Any]], name: str) -> None:
     for key, value in overrides:
+        *rooms, leaf = key.split(".")
         try:
-            config.update_from_flattened_dict({key: value})
+            node = config
+            for room in rooms:
+                node = node[room]
+            node[leaf] = value
         except (KeyError, AttributeError, TypeError, ValueError) as error:
             raise UserError(f"variant {name}: {key}={value!r}: {str(error).splitlines()[0]}") from None
 
@@ -226,7 +230,12 @@ class Campaign:
         run = cell.found()
         if run is None or not run.iterations():
             return "before iteration 0"
-        return f"iteration {run.iterations()[-1]['iteration']} of {run.setting('loop.iterations')} done"
+        return f"iteration {run.iterations()[-1]['iteration']} of {self._last(run)} done"
+
+    @staticmethod
+    def _last(run: RunData) -> int:
+        until = run.setting("loop.until")
+        return int(run.setting("loop.iterations") if until is None or until < 0 else until)
 
     def _left(self, first: int) -> str:
         minutes = self.minutes_left(first)
