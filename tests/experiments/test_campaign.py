@@ -17,7 +17,7 @@ from tests.loop_config import tiny_config
 from tfpdu.cli.app import load_preset
 from tfpdu.common import UserError, files, interrupt
 from tfpdu.common.errors import StopRequested
-from tfpdu.experiments import Contrast, Experiment, Variant, campaign
+from tfpdu.experiments import KNOWN, Contrast, Experiment, Variant, campaign
 from tfpdu.experiments.campaign import Campaign, Changes, cells_of
 from tfpdu.experiments.collection import collect_run, collected_name, contrast, may_show_samples, summarise_experiment
 from tfpdu.reporting.comparison import flat
@@ -103,9 +103,10 @@ def test_a_signal_is_passed_on_once_and_ends_the_campaign(cells, monkeypatch):
             time.sleep(0.05)
         interrupt.request("SIGTERM")
 
-    with interrupt.deferred(), pytest.raises(StopRequested, match="SIGTERM"):
+    with interrupt.deferred():
         threading.Thread(target=ask, daemon=True).start()
-        Campaign(cells, poll_seconds=0.05).run(lambda cell: None)
+        with pytest.raises(StopRequested, match="SIGTERM"):
+            Campaign(cells, poll_seconds=0.05).run(lambda cell: None)
     assert cells[0].workdir.with_suffix(".log").read_text() == "asked to stop\n"
     assert 0 < files.read_json(cells[0].notes)["seconds"] < 60
     assert not cells[1].workdir.exists()
@@ -259,3 +260,12 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path):
     assert done.stderr.strip().splitlines() == [
         line for line in done.stderr.strip().splitlines() if "did you mean 'table1'" in line
     ]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "docs/results").glob("*/summary.json")), ids=lambda path: path.parent.name
+)
+def test_every_number_kept_is_that_of_the_files_beside_it(path):
+    kept = files.read_json(path)
+    (experiment,) = KNOWN[kept["experiment"]]
+    assert files.plain(summarise_experiment(experiment, path.parent)) == kept

@@ -61,6 +61,7 @@ def load_preset(name: str) -> ConfigDict:
         config: ConfigDict = module.get_config(*([variant[1:]] if variant else []))
     except ValueError as error:
         raise UserError(f"config {name}: {error}") from None
+    config.lock()  # as `--config=` has it: an unknown key is an error
     return config
 
 
