@@ -188,6 +188,7 @@ def test_the_page_shows_variants_differences_figures_and_what_is_missing(cells, 
     assert "loop less other" in text
     assert 'href="loop-seed-0/report.html"' in text
     assert "http" not in text
+    assert "samples.png" not in text  # none were kept
     svg = (tmp_path / "out/attacks-loop.svg").read_text(encoding="utf-8")
     assert svg.startswith('<svg xmlns="http://www.w3.org/2000/svg"')
     assert (tmp_path / "out/groups-loop-superclass.svg").is_file()

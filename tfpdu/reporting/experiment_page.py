@@ -48,10 +48,17 @@ def write_experiment_page(directory: Path, summary: Mapping[str, Any], measures:
         paper=[
             (name, [_beside(row) for row in variant["paper"]]) for name, variant in variants.items() if variant["paper"]
         ],
+        samples=[(variants[name]["words"] or name, picture) for name, picture in _samples(directory, variants)],
         css=Markup(stylesheet()),
         version=tfpdu.__version__,
     )
     write_text(directory / "index.html", text)
+
+
+def _samples(directory: Path, variants: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(variant, picture beside the page) where the first seed's samples were kept."""
+    found = [(name, f"{name}-seed-{variant['seeds'][0]}/samples.png") for name, variant in variants.items()]
+    return [(name, picture) for name, picture in found if (directory / picture).is_file()]
 
 
 def _cell(number: Mapping[str, Any] | None, unit: str) -> dict[str, Any] | None:
@@ -94,8 +101,9 @@ def _charts(name: str, variant: Mapping[str, Any]) -> list[tuple[str, str, str]]
     ]  # fmt: skip
     if len({row["forget_fraction"] for row in rows}) > 1:
         names = list(dict.fromkeys(row["attack"] for row in rows))
-        svg = figures.attack_chart(f"attacks-{name}", "all originals", rows, names, figures.attack_limits(rows))
-        found.append((f"attacks-{name}", f"{variant['words']}: attack success, {', '.join(names)}", svg))
+        chart = _plain(f"attacks-{name}")
+        svg = figures.attack_chart(chart, "all originals", rows, names, figures.attack_limits(rows))
+        found.append((chart, f"{variant['words']}: attack success, {', '.join(names)}", svg))
     for attribute in dict.fromkeys(key.split("/")[1].split("=")[0] for key in numbers if key.startswith("accuracy/")):
         stages = [
             Stage(words, role, marker, glyph, _groups(numbers, attribute, at))
@@ -106,10 +114,16 @@ def _charts(name: str, variant: Mapping[str, Any]) -> list[tuple[str, str, str]]
         ]
         groups = list(stages[0].values)
         if groups and set(groups) <= set(stages[1].values):
-            svg = figures.group_chart(f"groups-{name}-{attribute}", attribute, groups, stages)
+            chart = _plain(f"groups-{name}-{attribute}")
+            svg = figures.group_chart(chart, attribute, groups, stages)
             words = f"{variant['words']}: accuracy by {attribute}, {' and '.join(stage.words for stage in stages)}"
-            found.append((f"groups-{name}-{attribute}", words, svg))
+            found.append((chart, words, svg))
     return found
+
+
+def _plain(name: str) -> str:
+    """Letters, digits and hyphens, for files and ids."""
+    return re.sub("[^A-Za-z0-9]+", "-", name)
 
 
 def _forgotten(numbers: Numbers, t: int) -> float | None:
