@@ -1,14 +1,20 @@
 """A conversion from torchvision's names: block by block the arithmetic of the original, and every gap is told."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests.ensemble.test_torchvision import state_dict
 from tfpdu.common import UserError
 from tfpdu.ensemble import build_resnet18, read_initial
-from tfpdu.ensemble.conversion import convert, convert_state, forward_differences
+from tfpdu.ensemble.conversion import convert, forward_differences
 from tfpdu.ensemble.plain_resnet import plain_basic_block, plain_stem
 from tfpdu.ensemble.torchvision import keras_hub_state, read_state
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +33,7 @@ def state():
 @pytest.fixture(scope="module")
 def converted(state, tmp_path_factory):
     path = tmp_path_factory.mktemp("converted") / "resnet18.weights.h5"
-    return path, *convert_state(state, "state", path)
+    return path, *convert(state, "state", path)
 
 
 def test_every_block_computes_what_the_original_computes(state, converted):
@@ -81,11 +87,19 @@ def test_the_file_starts_a_network_of_other_classes(converted, state):
 def test_a_missing_block_is_told_and_is_the_identity(state, tmp_path):
     partial = {key: array for key, array in state.items() if not key.startswith(("layer4.1", "fc"))}
     np.savez(tmp_path / "partial.npz", **partial)
-    table, model = convert(str(tmp_path / "partial.npz"), None)
+    table, model = convert(read_state(tmp_path / "partial.npz"), "partial.npz", None)
     states = {block.name: block.state for block in table}
     assert states.pop("stage4_block2") == "identity"
     assert set(states.values()) == {"found"}
     assert forward_differences(model, partial)["stage4_block2"] == 0
+
+
+def test_a_block_that_was_drawn_is_told_and_not_compared(state):
+    partial = {key: array for key, array in state.items() if not key.startswith("layer3.0.downsample")}
+    table, model = convert(partial, "partial", None)
+    assert {block.name for block in table if block.state == "drawn"} == {"stage3_block1"}
+    with pytest.raises(UserError, match="stage3_block1: there is nothing to compare it with, stage3_block1_shortcut"):
+        forward_differences(model, partial)
 
 
 def test_safetensors_and_npz_give_the_same(state, tmp_path):
@@ -134,10 +148,10 @@ def test_keras_hubs_layers_find_their_places(state):
 def test_what_cannot_be_converted_is_said_in_one_line(tmp_path):
     (tmp_path / "w.pth").write_text("")
     with pytest.raises(UserError, match=r"w.pth: expected a file of torchvision's names"):
-        convert(str(tmp_path / "w.pth"), None)
+        read_state(tmp_path / "w.pth")
     (tmp_path / "w.safetensors").write_text("no such thing")
     with pytest.raises(UserError, match=r"not a [.]safetensors file"):
-        convert(str(tmp_path / "w.safetensors"), None)
+        read_state(tmp_path / "w.safetensors")
     with pytest.raises(UserError, match="keras-hub does not give it"):
         keras_hub_state("resnet_18_imagenet", load=lambda name: 1 / 0)
 
@@ -147,3 +161,19 @@ def test_without_keras_hub_one_line_says_so():
         pytest.skip("keras-hub is installed")
     with pytest.raises(UserError, match=r"keras-hub is not installed; pip install 'tfpdu\[pretrained\]'"):
         read_state("keras_hub:resnet_18_imagenet")
+
+
+def test_the_command_prints_a_line_a_block_and_checks_each(state, tmp_path):
+    partial = {key: array for key, array in state.items() if not key.startswith("layer4.1")}
+    np.savez(tmp_path / "partial.npz", **partial)
+    words = [f"--from={tmp_path / 'partial.npz'}", f"--output={tmp_path / 'out.weights.h5'}", "--check"]
+    done = subprocess.run(
+        [sys.executable, "scripts/convert_resnet18.py", *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines[0] == ["block", "found", "missing", "other", "shape", "at", "first", "forward", "difference"]
+    assert [line[0] for line in lines[1:10]][::8] == ["stem", "stage4_block2"]
+    assert lines[9] == ["stage4_block2", "0", "10", "0", "identity", "0.0e+00"]
+    assert lines[-1] == [str(tmp_path / "out.weights.h5")]
+    assert "stem_conv/kernel" in read_initial(tmp_path / "out.weights.h5")

@@ -31,13 +31,13 @@ def _main(argv: Sequence[str]) -> None:
         raise UserError("--from: expected a file of weights, e.g. --from=resnet18.npz, or keras_hub:resnet_18_imagenet")
     if _OUTPUT.value and not _OUTPUT.value.endswith(".weights.h5"):
         raise UserError(f"--output={_OUTPUT.value}: expected a file that ends in .weights.h5")
-    from tfpdu.ensemble.conversion import convert_state, forward_differences
+    from tfpdu.ensemble.conversion import convert, forward_differences
     from tfpdu.ensemble.initial import table_of
     from tfpdu.ensemble.torchvision import read_state
     from tfpdu.reporting.formatting import aligned
 
     state = read_state(_FROM.value)
-    table, model = convert_state(state, _FROM.value, _OUTPUT.value or None)
+    table, model = convert(state, _FROM.value, _OUTPUT.value or None)
     lines = [list(line) for line in table_of(table)]
     apart = forward_differences(model, state) if _CHECK.value else {}
     if apart:
@@ -45,9 +45,12 @@ def _main(argv: Sequence[str]) -> None:
             line.append("forward difference" if line[0] == "block" else f"{apart[line[0]]:.1e}")
     print("\n".join(aligned(lines)))
     for block in table:
-        lacking = (*block.missing, *block.mismatched)
         if block.state != "found":
-            why = f"nothing fits for {lacking[0]}" if lacking else "the last scale of its branch is 0 in the source"
+            why = (
+                f"nothing fits for {block.lacking[0]}"
+                if block.lacking
+                else "the last scale of its branch is 0 in the source"
+            )
             print(f"{block.name}: {block.state}, since {why}")
     if _OUTPUT.value:
         print(_OUTPUT.value)

@@ -6,39 +6,36 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from tfpdu.common import UserError
 from tfpdu.common.seeds import rng
-from tfpdu.ensemble.initial import Block, blocks
+from tfpdu.ensemble.initial import DRAWN, Block, blocks
 from tfpdu.ensemble.plain_resnet import plain_basic_block, plain_stem
 from tfpdu.ensemble.resnet import build_resnet18
-from tfpdu.ensemble.torchvision import by_path, read_state
+from tfpdu.ensemble.torchvision import by_path
 from tfpdu.ensemble.weights import save_weights
 
 CLASSES = 1000  # ImageNet's, where the source has no last layer
 
 
-def convert(source: str, output: str | os.PathLike[str] | None) -> tuple[list[Block], keras.Model]:
-    """Writes the weights of `source` as a `.weights.h5` of `build_resnet18(..., stem="torchvision")`.
+def convert(
+    state: Mapping[str, np.ndarray], source: str, output: str | os.PathLike[str] | None
+) -> tuple[list[Block], keras.Model]:
+    """Writes weights as a `.weights.h5` of `build_resnet18(..., stem="torchvision")`.
 
-    What the source lacks is as it is at the start of a training: a residual branch is closed, so that its block is the
-    identity; a missing last layer is drawn.
+    What is missing is as it is at the start of a training: a residual branch is closed, so that its block is the
+    identity; a last layer is drawn.
 
     Args:
-      source: `.npz` or `.safetensors` with torchvision's names, or "keras_hub:<preset>".
+      state: arrays by torchvision's names, see `tfpdu.ensemble.torchvision.read_state`.
+      source: where they are from, for messages.
       output: where to; None writes nothing.
 
     Returns:
       Each block with what was found of it, and the network.
 
     Raises:
-      UserError: the source is missing, damaged, or of another network.
+      UserError: the arrays are of another network.
     """
-    return convert_state(read_state(source), source, output)
-
-
-def convert_state(
-    state: Mapping[str, np.ndarray], source: str, output: str | os.PathLike[str] | None
-) -> tuple[list[Block], keras.Model]:
-    """As `convert`, for arrays that are read already."""
     weights = by_path(state, source)
     classes = len(weights.get("logits/bias", np.zeros(CLASSES)))
     model = build_resnet18((64, 64, 3), classes, "torchvision", weights=weights)
@@ -63,7 +60,13 @@ def forward_differences(
 
     Returns:
       {block: the largest difference, as a share of the largest output}; rounding alone leaves less than 1e-4.
+
+    Raises:
+      UserError: a block was drawn, since arrays that take part in it are missing or of another shape.
     """
+    for block in blocks(by_path(state, "source"), model):
+        if block.state == DRAWN:
+            raise UserError(f"{block.name}: there is nothing to compare it with, {block.lacking[0]} is not there")
     ends = {"stem": "stem_pool"} | {f"stage{s}_block{b}": f"stage{s}_block{b}_out" for s in range(1, 5) for b in (1, 2)}
     inner = keras.Model(
         model.input, [model.get_layer("rescale").output, *(model.get_layer(e).output for e in ends.values())]
@@ -75,7 +78,7 @@ def forward_differences(
         if name == "stem":
             expected = plain_stem(before, state)
         else:
-            stage, block = int(name[5]), int(name[-1]) - 1
-            expected = plain_basic_block(before, state, f"layer{stage}.{block}", 2 if stage > 1 and not block else 1)
+            stage, number = int(name[5]), int(name[-1]) - 1
+            expected = plain_basic_block(before, state, f"layer{stage}.{number}", 2 if stage > 1 and not number else 1)
         found[name] = float(np.abs(after - expected).max() / max(float(np.abs(expected).max()), 1e-12))
     return found

@@ -41,12 +41,17 @@ class Block:
         "found"; "identity", since the last scale of a residual branch without weights is 0; "shortcut alone", the
         same in a block that changes the shape; or "drawn", where weights that take part are drawn by the seed.
         """
-        lacking = [path.removeprefix(f"{self.name}_") for path in self.missing + self.mismatched]
+        lacking = [path.removeprefix(f"{self.name}_") for path in self.lacking]
         if self.name == "stem" or any(path.startswith("shortcut") for path in lacking):
             return DRAWN if lacking else FOUND
         if self.closed or "2_norm/gamma" in lacking:
             return SHORTCUT if self.strided else IDENTITY
         return DRAWN if lacking else FOUND
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """Paths without an array that fits."""
+        return self.missing + self.mismatched
 
     @property
     def strided(self) -> bool:
@@ -88,7 +93,7 @@ def initial_weights(settings: EnsembleSettings, model: keras.Model) -> dict[str,
         raise UserError(f"{where}: fits no weight of this network; its first kernel is {shape}; see stem and width")
     for block in table:
         if stage_of(block.name) <= settings.freeze and block.state == DRAWN:
-            lacking = (block.missing + block.mismatched)[0]
+            lacking = block.lacking[0]
             raise UserError(
                 f"{where}: config.ensemble.freeze={settings.freeze} would keep {block.name} as drawn, since"
                 f" {lacking} {'is missing' if lacking in block.missing else 'has another shape'}"
