@@ -11,7 +11,6 @@ cifar10:gpu         full scale; so are cifar10:imbalanced:gpu, cifar10:plain:gpu
 from ml_collections import ConfigDict
 from tfpdu_configs import digits
 
-
 VARIANTS = ("cpu", "imbalanced", "plain", "transfer", "public", "gpu")
 
 

@@ -33,6 +33,7 @@ from tfpdu.diffusion import (
     synthetic_twin,
 )
 from tfpdu.ensemble import Ensemble, EnsembleSettings, assign_shards
+from tfpdu.ensemble.initial import content_of_initial, refuse_other_initial
 from tfpdu.ensemble.resnet import InitialWeights
 from tfpdu.settings import Settings
 from tfpdu.steps import Step
@@ -85,7 +86,7 @@ def prepare_data(settings: Settings, run: RunDirectory) -> Material:
     """
     records = load_data(settings, run)
     if run.file(ROWS).exists():
-        _refuse_other_initial(settings, run)
+        refuse_other_initial(settings.ensemble, files.read_json(run.file("manifest.json")))
         material = recorded(records, settings, run)
     else:
         material = cut(records, settings)
@@ -179,7 +180,7 @@ def manifest(material: Material, settings: Settings) -> dict[str, Any]:
         "cpu": processor(),
         "seed": settings.seed,
         "precision": settings.ensemble.precision,
-        **_initial_in_manifest(settings),
+        **content_of_initial(settings.ensemble),
         **fingerprint(),
         "data": {
             "name": settings.data.name,
@@ -191,22 +192,6 @@ def manifest(material: Material, settings: Settings) -> dict[str, Any]:
         },
         "pools": {name: len(ids) for name, ids in material.pools.ids().items()},
     }
-
-
-def _initial_in_manifest(settings: Settings) -> dict[str, Any]:
-    """The weights that training starts from, by the content of their file."""
-    path = settings.ensemble.initial
-    if path and not Path(path).is_file():
-        raise UserError(f"config.ensemble.initial={path}: no such file")
-    return {"initial": files.file_hash(path)} if path else {}
-
-
-def _refuse_other_initial(settings: Settings, run: RunDirectory) -> None:
-    """A run whose weights to start from were exchanged would go on with others, and silently learn all anew."""
-    then = files.read_json(run.file("manifest.json")).get("initial")
-    if then != _initial_in_manifest(settings).get("initial"):
-        path = settings.ensemble.initial
-        raise UserError(f"config.ensemble.initial={path}: another file than the run was begun with; start another run")
 
 
 def fit_classifier(

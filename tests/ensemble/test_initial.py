@@ -8,7 +8,7 @@ import pytest
 from tests.ensemble import tiny
 from tfpdu.common import UserError
 from tfpdu.ensemble import build_resnet18
-from tfpdu.ensemble.initial import blocks, initial_weights, read_initial
+from tfpdu.ensemble.initial import blocks, content_of_initial, initial_weights, read_initial, refuse_other_initial
 from tfpdu.ensemble.resnet import freeze, stage_of
 from tfpdu.ensemble.weights import save_weights
 from tfpdu.unlearning import ShardedLearner
@@ -153,3 +153,18 @@ def test_a_single_model_of_the_same_kind_starts_from_the_same_weights(weights_fi
     settings = tiny.settings(initial=str(weights_file), freeze=3)
     assert dataclasses.replace(settings, epochs=3).one_model().freeze == 3
     assert settings.one_model().initial == str(weights_file)
+
+
+def test_a_run_knows_its_weights_by_content(weights_file, tmp_path):
+    copy = tmp_path / "copy.weights.h5"
+    copy.write_bytes(weights_file.read_bytes())
+    settings = tiny.settings(initial=str(copy))
+    manifest = content_of_initial(settings)
+    refuse_other_initial(settings, manifest)
+    refuse_other_initial(tiny.settings(), content_of_initial(tiny.settings()))
+    copy.write_bytes(copy.read_bytes() + b" ")
+    with pytest.raises(UserError, match="another file than the run was begun with"):
+        refuse_other_initial(settings, manifest)
+    copy.unlink()
+    with pytest.raises(UserError, match=r"copy\.weights\.h5: no such file"):
+        content_of_initial(settings)
