@@ -74,6 +74,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
         config.ensemble.stem = "torchvision"
         config.ensemble.initial = "resnet18_imagenet.weights.h5"
         config.ensemble.image_upscale = 2
+        config.ensemble.freeze = 2  # better than 0 on 2,500 rows, and faster
         config.ensemble.epochs = 5
         config.ensemble.learning_rate = 0.02
         config.ensemble.precision = "mixed_bfloat16"

@@ -5,10 +5,10 @@ from tfpdu.experiments.plan import Contrast, Experiment, Measure, Variant
 _END = (("loop.until", 0),)  # after Algorithm 1 and learning
 
 CIFAR10 = Variant("cifar10", "cifar10:cpu", words="the paper's loop, from scratch, two shards")
-TRANSFER = Variant("cifar10_transfer", "cifar10:transfer", words="from ImageNet weights, at 64 pixels")
-FROZEN = Variant(
-    "cifar10_transfer_frozen", "cifar10:transfer", (("ensemble.freeze", 2),), "the same, two of four stages frozen"
+TRANSFER = Variant(
+    "cifar10_transfer", "cifar10:transfer", words="from ImageNet weights, two of four stages frozen, at 64 pixels"
 )
+FREE = Variant("cifar10_transfer_free", "cifar10:transfer", (("ensemble.freeze", 0),), "the same, nothing frozen")
 SMALL = Variant("cifar10_transfer_32", "cifar10:transfer", (("ensemble.image_upscale", 1),), "the same at 32 pixels")
 PLAIN = Variant("cifar10_plain", "cifar10:plain", _END, "2,959 animals and 2,041 vehicles; nothing is forgotten")
 IMBALANCED = Variant("cifar10_imbalanced", "cifar10:imbalanced", _END, "800 animals, 3,200 vehicles; debiased")
@@ -179,8 +179,8 @@ OURS = (
     Experiment(
         "transfer",
         "What transfer gives, and which part of it",
-        "ImageNet weights at 64 and at 32 pixels, and with two of four stages frozen.",
-        (TRANSFER, SMALL, FROZEN),
+        "ImageNet weights at 64 and at 32 pixels with two of four stages frozen, and with none.",
+        (TRANSFER, SMALL, FREE),
         (0,),
         (
             *_ACCURACY,
