@@ -49,6 +49,7 @@ def test_the_comparison_sees_a_wrong_block(state, converted):
     assert [name for name, value in apart.items() if value > 1e-4] == ["stage3_block2"]
 
 
+@pytest.mark.slow
 def test_the_plain_blocks_are_those_of_pytorch(state):
     torch = pytest.importorskip("torch")
     functional = torch.nn.functional
@@ -163,6 +164,7 @@ def test_without_keras_hub_one_line_says_so():
         read_state("keras_hub:resnet_18_imagenet")
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_line_a_block_and_checks_each(state, tmp_path):
     partial = {key: array for key, array in state.items() if not key.startswith("layer4.1")}
     np.savez(tmp_path / "partial.npz", **partial)

@@ -78,6 +78,7 @@ def test_finished_cells_are_passed_over_and_tell_how_long_the_others_take(cells)
     assert Campaign(cells_of([BOTH], cells[0].root / "new", load_preset, Changes())).minutes_left() is None
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_is_told_and_the_others_go_on(cells, tmp_path):
     broken = Experiment("x", "X", "?", (Variant("broken", "digits", (("draw.rows", 10**6),)),), (0,))
     (wrong,) = cells_of([broken], cells[0].root, load_preset, Changes())
@@ -255,6 +256,7 @@ def test_a_dry_run_lists_the_runs_with_minutes_and_runs_none(tmp_path):
     assert not (tmp_path / "root").exists()
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path):
     done = subprocess.run(results("--plan=tabel1"), cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 2

@@ -201,6 +201,7 @@ def test_the_page_stands_alone_and_states_the_rule(tmp_path):
     assert all(str(escape(line)) in text for line in comparison.RULE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [[], ["--workdir=nowhere"], ["--workdir={run}", "--page=page.txt"]])
 def test_bad_input_is_one_line_and_exit_code_2(arguments):
     words = [word.format(run=EXAMPLE) for word in arguments]
