@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint bench check-python clean
+.PHONY: demo test test-slow lint bench results check-python clean
 
 demo: $(STAMP)
 	$(BIN)/python scripts/run_pdu.py --config=configs/digits.py --workdir=runs/digits
@@ -26,6 +26,10 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/unlearning.py
 	$(BIN)/python benchmarks/audit.py --quick
+
+# Many hours; goes on where it was stopped. More flags: make results FLAGS="--plan=paper --initial=..."
+results: $(STAMP)
+	$(BIN)/python scripts/results.py $(FLAGS)
 
 check-python:
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \

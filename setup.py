@@ -48,7 +48,7 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.20,<2.21"],
         "ray": ["ray>=2.52"],
         "serving": ["tensorflow-serving-api>=2.20,<2.21"],
-        "pretrained": ["keras-hub"],
+        "pretrained": ["keras-hub", "safetensors"],
         "jax": ["jax==0.7.0"],
         "dev": [
             "jax==0.7.0",
@@ -59,6 +59,7 @@ setup(
             "hypothesis>=6.100",
             "ruff==0.17.5",
             "mypy==2.4.1",
+            "safetensors",
         ],
     },
 )

@@ -21,7 +21,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
     config.bench.scenarios = ("random:0.1", "class:automobile")
     config.bench.seeds = (0, 1, 2)
     config.bench.backbone = "resnet18"
-    config.bench.options = ConfigDict(dict(stem="imagenet", width=64))
+    config.bench.options = ConfigDict(dict(stem="torchvision", width=64))
     config.bench.references = 8
     config.bench.held_out = 2000
     config.bench.population = 1000

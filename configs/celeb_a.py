@@ -1,6 +1,7 @@
 """CelebA at 64 x 64: Smiling is learned, Young and Male are the attributes; identities stay together.
 
 celeb_a:cpu  2 cores
+celeb_a:gpu  full scale, on the whole data set
 """
 
 from ml_collections import ConfigDict
@@ -42,6 +43,11 @@ def get_config(variant: str = "cpu") -> ConfigDict:
     config.audit.rows = 250
     config.audit.full_rows = 400
     config.report.originals = False  # CelebA's pictures may not be passed on
-    if variant != "cpu":
-        raise ValueError(f"celeb_a: unknown variant {variant!r}; known: cpu")
+    if variant == "gpu":
+        config.draw.rows = 20_000
+        config.generator.images = 20_000_000
+        config.ensemble.width = 64
+        config.audit.rows, config.audit.full_rows = 500, 1000
+    elif variant != "cpu":
+        raise ValueError(f"celeb_a: unknown variant {variant!r}; known: cpu, gpu")
     return config

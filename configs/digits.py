@@ -55,6 +55,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.augment.max_redraws = 3  # of a sample that the judge sees otherwise than requested
     config.augment.allow_empty_cells = False  # ask also for cells without a single row
     config.augment.max_growth = 10.0  # refuse a prior that needs more than so many times the rows
+    config.augment.replenish = True  # synthetic rows come for those that a step forgets; False: S shrinks
 
     config.generator = ConfigDict()
     config.generator.lineage = (
@@ -98,8 +99,11 @@ def get_config(variant: str = "") -> ConfigDict:
     config.ensemble.slice_order = "even"  # even | forget: two slices, the rows to be forgotten next in the last one
     config.ensemble.last_slice = 1 / 3  # forget: the last slice's epochs, as a share of the first one's
     config.ensemble.base_share = 0.75  # forget: least share of the rows in the first slice before it is made anew
-    config.ensemble.stem = "cifar"  # cifar (3x3) | imagenet (7x7 and pooling)
+    config.ensemble.stem = "cifar"  # cifar (3x3) | imagenet (7x7 and pooling) | torchvision (so, padded as by PyTorch)
     config.ensemble.width = 16  # 64 is ResNet18
+    config.ensemble.image_upscale = 1  # pictures are enlarged so many times first
+    config.ensemble.initial = ""  # weights to start from: a file of `tfpdu convert`; empty: drawn by the seed
+    config.ensemble.freeze = 0  # of the 4 stages, how many keep those weights, from the pictures on
     config.ensemble.epochs = 15
     config.ensemble.batch = 32
     config.ensemble.learning_rate = 0.05
@@ -115,6 +119,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
     config.loop = ConfigDict()
     config.loop.iterations = 10  # T: originals are gone after the last one
+    config.loop.until = -1  # the last step that is done; 0: nothing is forgotten; -1: T
     config.loop.capacity = 0.2  # Theorem 1's c: no step may forget more than c * n rows
 
     config.deletion = ConfigDict()

@@ -394,3 +394,12 @@ def test_missing_generator_and_wrong_images_are_refused():
         debias(S, prior, None, seed=0)
     with pytest.raises(UserError, match=r"images of shape \[2, 2, 2, 3\]"):
         debias(S, prior, lambda labels, attributes, keys: np.zeros((len(keys), 4, 4, 3), np.uint8), seed=0)
+
+
+def test_without_replenishing_nothing_comes_for_what_goes():
+    S = cifar_like(30, 30)
+    settings = AugmentSettings(replenish=False)
+    options = {"settings": settings, "seed": 0, "iteration": 1}
+    assert len(replenish(S, uniform_prior(S, ["kind"]), 12, paint, **options).records) == 0
+    added = debias(cifar_like(40, 20), uniform_prior(S, ["kind"]), paint, settings=settings, seed=0)
+    assert len(added.records) == 80  # Algorithm 1 itself is as ever

@@ -423,3 +423,31 @@ def test_samples_are_steered_to_an_attribute_that_the_generator_never_learned(tm
 def test_an_attribute_to_steer_to_has_to_exist(tmp_path):
     with pytest.raises(UserError, match=r"config.generator.steer\[0\]: unknown 'pariti', did you mean 'parity'"):
         run_pdu(tiny_config(generator__steer=("pariti",)), tmp_path)
+
+
+@pytest.mark.slow
+def test_the_naive_sequence_augments_once_and_drifts_from_its_prior(tmp_path):
+    """No synthetic row comes after Algorithm 1, the originals leave as ever, and the bias comes back."""
+    run_pdu(tiny_config(augment__replenish=False, loop__iterations=4), tmp_path)
+    events = RunDirectory.existing(tmp_path).events("iteration")
+    assert [event["n_original"] for event in events] == [100, 75, 50, 25, 0]
+    assert len({event["n_synthetic"] for event in events}) == 1
+    assert events[0]["n_synthetic"] == 60
+    kls = [event["bias_kl"] for event in events]
+    assert kls[0] == pytest.approx(0, abs=1e-6)
+    assert kls[3] > kls[1] > 0
+    assert kls[4] is None  # only odd digits are left: KL is infinite
+
+
+@pytest.mark.slow
+def test_a_run_until_a_step_is_the_start_of_the_whole_run(tmp_path):
+    for name, until in (("whole", -1), ("part", 1)):
+        run_pdu(tiny_config(loop__until=until), tmp_path / name)
+    whole, part = (RunDirectory.existing(tmp_path / name) for name in ("whole", "part"))
+    assert [e["iteration"] for e in part.events("iteration")] == [0, 1]
+    for t in (0, 1):
+        assert part.event("iteration", t)["artefacts"] == whole.event("iteration", t)["artefacts"]
+    assert part.events("stopped") == [{"event": "stopped", "iteration": 2, "reason": "config.loop.until=1"}]
+    assert not whole.events("stopped")
+    run_pdu(part.config, part.path)  # done: nothing more comes
+    assert len(part.events("iteration")) == 2

@@ -1,5 +1,7 @@
 """The settings that a configuration gives."""
 
+import importlib
+
 import pytest
 
 from tests.loop_config import tiny_config
@@ -18,3 +20,30 @@ def test_a_setting_that_is_none_is_named():
     config["judge"]["epoch"] = 3
     with pytest.raises(UserError, match=r"config\.judge: .*'epoch'"):
         Settings.from_config(config)
+
+
+def test_a_run_may_end_before_its_last_step():
+    assert Settings.from_config(tiny_config()).loop.last == 2
+    assert Settings.from_config(tiny_config(loop__until=0)).loop.last == 0
+    with pytest.raises(UserError, match=r"config\.loop\.until"):
+        Settings.from_config(tiny_config(loop__until=3))
+
+
+def test_a_generator_made_anew_at_each_step_needs_replenishing():
+    with pytest.raises(UserError, match=r"config\.augment\.replenish=False"):
+        Settings.from_config(tiny_config(generator__lineage="strict", augment__replenish=False))
+
+
+@pytest.mark.parametrize(
+    ("name", "variants"),
+    [
+        ("cifar10", ["cpu", "imbalanced", "imbalanced:gpu", "plain:gpu", "transfer", "transfer:gpu", "public", "gpu"]),
+        ("celeb_a", ["cpu", "gpu"]),
+    ],
+)
+def test_every_preset_and_its_twin_is_a_valid_configuration(name, variants):
+    module = importlib.import_module(f"tfpdu_configs.{name}")
+    settings = [Settings.from_config(module.get_config(variant).to_dict()) for variant in variants]
+    assert len({repr(one) for one in settings}) == len(variants)
+    with pytest.raises(ValueError, match="unknown variant"):
+        module.get_config("cpu:tpu")

@@ -45,6 +45,8 @@ class AugmentSettings:
       allow_empty_cells: ask the generator also for cells without a single row.
       max_growth: refuse a prior that needs more than so many times the rows that are there (a rare cell that
         should be common, or a slip in the prior).
+      replenish: whether synthetic rows come for those that a step forgets (Algorithm 2). False is the plain sequence
+        of augmentation, once, and unlearning: S shrinks, and nothing brings it back to its prior.
     """
 
     method: str = "diffusion"
@@ -55,6 +57,7 @@ class AugmentSettings:
     max_redraws: int = 3
     allow_empty_cells: bool = False
     max_growth: float = 10.0
+    replenish: bool = True
 
     def __post_init__(self) -> None:
         one_of(("diffusion", "none", "oversample", "undersample", "reweigh"), method=self.method)
@@ -187,7 +190,7 @@ def replenish(
       m: rows to make.
       generate: G, for method "diffusion".
       settings: as in `debias`; with "oversample" the m rows are copies of originals still there, and methods
-        that add no rows ("none", "undersample", "reweigh") return an empty table.
+        that add no rows ("none", "undersample", "reweigh"), or `replenish=False`, return an empty table.
       seed: the run's seed.
       iteration: t, from 1.
       judge: as in `debias`.
@@ -204,7 +207,7 @@ def replenish(
     """
     settings = settings or AugmentSettings()
     _require_generator(settings, generate)
-    if m == 0 or settings.method not in ("diffusion", "oversample"):
+    if m == 0 or not settings.replenish or settings.method not in ("diffusion", "oversample"):
         return Replenished(records.take(np.zeros(0, np.int64)))
     reference = records if reference is None else reference
     demand = demand_of(records, prior, settings.smoothing, settings.allow_empty_cells)

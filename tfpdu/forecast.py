@@ -35,6 +35,22 @@ class Rates:
     sample: float = float("inf")
 
 
+def forecast_minutes(config: Mapping[str, Any]) -> float:
+    """How long a run would take on this machine, in minutes; raises as `forecast` does."""
+    _, _, _, stages = _stages(config)
+    return sum(stages.values())
+
+
+def _stages(config: Mapping[str, Any]) -> tuple[Settings, Material, int, dict[str, float]]:
+    """The settings, the data, the rows that Algorithm 1 adds, and the minutes of each stage."""
+    settings = Settings.from_config(config)
+    configure(settings.ensemble.threads)
+    material = gather(settings)
+    added = _additions(material, settings)
+    say("measuring this machine ...")
+    return settings, material, added, minutes(material, settings, added, measure(material, settings))
+
+
 def forecast(config: Mapping[str, Any]) -> str:
     """Text for the terminal: data, cells, shards, minutes by stage, memory.
 
@@ -43,12 +59,7 @@ def forecast(config: Mapping[str, Any]) -> str:
     Raises:
       UserError: as `run_pdu` would.
     """
-    settings = Settings.from_config(config)
-    configure(settings.ensemble.threads)
-    material = gather(settings)
-    added = _additions(material, settings)
-    say("measuring this machine ...")
-    stages = minutes(material, settings, added, measure(material, settings))
+    settings, material, added, stages = _stages(config)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
     growth = added * material.drawn.images[0].nbytes * 4 / 2**30
     lines = _data_lines(material, settings, added)
@@ -60,15 +71,15 @@ def forecast(config: Mapping[str, Any]) -> str:
 def minutes(material: Material, settings: Settings, added: int, rates: Rates) -> dict[str, float]:
     """Minutes of each stage by what it has to do and how fast this machine does it."""
     n0, ensemble, judge = len(material.drawn), settings.ensemble, settings.judge
-    n, steps, k = n0 + added, settings.loop.iterations + 1, settings.ensemble.shards
+    n, steps, k = n0 + added, settings.loop.last + 1, settings.ensemble.shards
+    left = [n0 - round(n0 * t / settings.loop.iterations) for t in range(steps)]
     views = settings.views.count + 1
     seconds = {"baseline (S as it is)": n0 * ensemble.epochs / rates.learn}
     if settings.augment.method == "diffusion":
         judges = len(set(settings.prior.variables) - {"label"}) + settings.prior.needs_measuring  # two halves are one
         gate = settings.gate_rows if settings.generator.floor else 0
-        generators, made = 0 if settings.pretrained else 1, n
+        generators, made = 0 if settings.pretrained else 1, added + (n0 - left[-1]) * settings.augment.replenish
         if settings.generator.lineage == "strict":  # a generator a step, as long as enough originals are left
-            left = [n0 - round(n0 * t / (steps - 1)) for t in range(steps)]
             left = [rows for t, rows in enumerate(left) if not t or rows >= settings.generator.min_rows]
             generators, made, steps = len(left), sum(n - rows for rows in left), len(left)
         steering = len(settings.steer) * settings.noisy_classifier.images
@@ -81,9 +92,11 @@ def minutes(material: Material, settings: Settings, added: int, rates: Rates) ->
         }
     rows = 4 * settings.audit.rows + 2 * min(settings.audit.rows, n0)  # two roles of three overlapping populations
     learned: float = steps * n
-    if settings.augment.method != "diffusion":  # nothing comes for what goes, and nothing is left at the last step
-        steps -= 1
-        learned = n * (steps + 1) / 2
+    if settings.augment.method != "diffusion":  # nothing comes for what goes, and nothing may be left at the last step
+        steps -= left[-1] == 0
+        learned = n * sum(left) / n0
+    elif not settings.augment.replenish:
+        learned = sum(rows + added for rows in left)
     seconds |= {
         f"learning and {steps - 1} retrainings": learned * ensemble.epochs / rates.learn,
         "measuring": k * (learned + steps * len(material.pools.test)) / rates.evaluate,

@@ -70,7 +70,7 @@ class _Loop:
     def run(self) -> Path:
         settings, run = self.settings, self.run_directory
         self._baseline()
-        for t in range(settings.loop.iterations + 1):
+        for t in range(settings.loop.last + 1):
             safe_point()
             if run.event("iteration", t) is not None:
                 continue
@@ -85,6 +85,10 @@ class _Loop:
                 say(f"iteration {t}: {end}; done")
                 break
             self._iterate(t, table)
+        else:
+            if settings.loop.last < settings.loop.iterations:
+                reason = f"config.loop.until={settings.loop.until}"
+                run.record({"event": "stopped", "iteration": settings.loop.last + 1, "reason": reason})
         return write_report(run.path, show_originals=settings.show_originals)
 
     def _baseline(self) -> None:
@@ -162,7 +166,7 @@ class _Loop:
         """Membership inference on all originals of S, on the forgotten and on the remaining ones."""
         start = time.monotonic()
         material, settings = self.state.material, self.settings
-        last = settings.loop.iterations
+        last = settings.loop.last
         gone = self.state.tables.gone(Step(t))
         extras = shard_extras(ensemble, step.shard, material, settings.seed)
         rows = audit_members(

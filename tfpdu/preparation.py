@@ -35,6 +35,7 @@ from tfpdu.diffusion import (
 )
 from tfpdu.ensemble import Ensemble, EnsembleSettings, assign_shards
 from tfpdu.ensemble.initial import InitialWeights
+from tfpdu.ensemble.transfer import content_of_initial, refuse_other_initial
 from tfpdu.settings import Settings
 from tfpdu.steps import Step
 from tfpdu.unlearning import ShardedLearner
@@ -88,6 +89,7 @@ def prepare_data(settings: Settings, run: RunDirectory) -> Material:
     """
     records = load_data(settings, run)
     if run.file(ROWS).exists():
+        refuse_other_initial(settings.ensemble, files.read_json(run.file("manifest.json")))
         material = recorded(records, settings, run)
     else:
         material = cut(records, settings)
@@ -207,6 +209,7 @@ def manifest(material: Material, settings: Settings) -> dict[str, Any]:
         "cpu": processor(),
         "seed": settings.seed,
         "precision": settings.ensemble.precision,
+        **content_of_initial(settings.ensemble),
         **fingerprint(),
         "data": {
             "name": settings.data.name,

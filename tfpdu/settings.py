@@ -106,19 +106,33 @@ class PriorSettings:
 
 @dataclasses.dataclass(frozen=True)
 class LoopSettings:
-    """Algorithm 2: T steps of forgetting; no step beyond `capacity` (Theorem 1's c) of the rows."""
+    """Algorithm 2: T steps of forgetting; no step beyond `capacity` (Theorem 1's c) of the rows.
+
+    Attributes:
+      iterations: T; a step forgets one T-th of the originals.
+      capacity: c, a share of the rows.
+      until: the last step that the run does; 0 ends it after Algorithm 1 and learning, before anything is
+        forgotten; -1: T.
+    """
 
     iterations: int = 10
     capacity: float = 0.2
+    until: int = -1
 
     def __post_init__(self) -> None:
         positive(**{"config.loop.iterations": self.iterations})
         in_range(0, 1, **{"config.loop.capacity": self.capacity})
+        in_range(-1, self.iterations, **{"config.loop.until": self.until})
         if 1 / self.iterations > self.capacity:
             raise UserError(
                 f"config.loop.iterations={self.iterations}: a step forgets {1 / self.iterations:.0%} of the rows,"
                 f" beyond config.loop.capacity={self.capacity:g}"
             )
+
+    @property
+    def last(self) -> int:
+        """The last step that the run does, 0..T."""
+        return self.iterations if self.until < 0 else self.until
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,6 +205,8 @@ class Settings:
             )
         if generator["lineage"] == "strict" and config["augment"]["scope"] == "shard":
             raise UserError("config.augment.scope=shard: with config.generator.lineage=strict expected 'global'")
+        if generator["lineage"] == "strict" and not config["augment"].get("replenish", True):
+            raise UserError("config.augment.replenish=False: with config.generator.lineage=strict expected True")
         ensemble = _build(EnsembleSettings, config, "ensemble")
         judge = functools.partial(dataclasses.replace, ensemble.one_model())  # as the ensemble, but for its own
         audit = dict(config["audit"])

@@ -137,7 +137,8 @@ class Synthesis:
         """
         if step > FIRST:
             name = f"round {step.round}" if step.round else f"iteration {step.iteration}"
-            say(f"{name}: forgetting {len(gone)} originals, replenishing as many")
+            words = "replenishing as many" if self._settings.augment.replenish else "replenishing none"
+            say(f"{name}: forgetting {len(gone)} originals, {words}")
         if not self._samples.path(step).exists():
             safe_point()
             self._make(step, originals, gone, self._lasting or self._next_generator(step, originals.records))

@@ -66,7 +66,10 @@ class Tables:
         originals = self.originals(step)
         if self.synthesis is None:
             return self._in_order(step, self._plain(step, originals))
-        return self._in_order(step, join(originals, self.synthesis.rows(step, originals, gone)))
+        table = join(originals, self.synthesis.rows(step, originals, gone))
+        if not len(table.records):
+            raise Exhausted("no rows are left, and config.augment.replenish=False adds none")
+        return self._in_order(step, table)
 
     def placed(self, step: Step) -> Table:
         """The originals that a step leaves, in the slices where they lie; reads no samples."""

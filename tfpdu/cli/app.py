@@ -51,6 +51,22 @@ def resolve_preset(name: str) -> str:
     return f"{folder / stem}.py{colon}{variant}"
 
 
+def load_preset(name: str) -> ConfigDict:
+    """The config of `name[:variant]`, as `--config=` would give it; raises `UserError` where there is none."""
+    path, _, variant = resolve_preset(name).partition(".py")
+    spec = importlib.util.spec_from_file_location(f"preset_{Path(path).name}", f"{path}.py")
+    assert spec is not None  # the file is there
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    try:
+        config: ConfigDict = module.get_config(*([variant[1:]] if variant else []))
+    except ValueError as error:
+        raise UserError(f"config {name}: {error}") from None
+    config.lock()  # as `--config=` has it: an unknown key is an error
+    return config
+
+
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None, arguments: int = 0) -> None:
     """Runs a command and turns every way to end into an exit code; does not return.
 

@@ -25,7 +25,7 @@ _GENERATOR = flags.DEFINE_string(
 _SAMPLES = flags.DEFINE_integer("samples", 5000, "samples a measurement, and real rows beside them", lower_bound=4)
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "one measurement each")
 _INITIAL = flags.DEFINE_string(
-    "initial", "", "start the classifier from torchvision's ResNet-18 in this .npz; otherwise it starts from scratch"
+    "initial", "", "weights that the classifier starts from; by default those of config.ensemble.initial, if any"
 )
 _OUTPUT = flags.DEFINE_string("output", "", "also write the JSON here")
 _CARD = flags.DEFINE_bool("card", False, "also note the means on the generator's card")
@@ -44,14 +44,14 @@ def _main(argv: Sequence[str]) -> None:
     seeds = _seeds(_SEEDS.value)
     from tfpdu.common.determinism import configure
     from tfpdu.diffusion import load_pretrained, note_metrics
-    from tfpdu.ensemble.torchvision import torchvision_resnet18
+    from tfpdu.ensemble.transfer import read_initial
     from tfpdu.evaluation import Evaluation, evaluate_generator
     from tfpdu.preparation import gather
     from tfpdu.settings import Settings
 
     settings = Settings.from_config(app.as_dict(_CONFIG.value))
     configure(settings.ensemble.threads)
-    initial = torchvision_resnet18(_INITIAL.value) if _INITIAL.value else None
+    initial = read_initial(_INITIAL.value) if _INITIAL.value else None
     generator = load_pretrained(_GENERATOR.value, settings.generator, "--generator")
     result = evaluate_generator(
         generator,
@@ -62,7 +62,7 @@ def _main(argv: Sequence[str]) -> None:
             seeds=seeds,
             classifier=settings.ensemble.one_model(),
             initial=initial,
-            name="transferred" if _INITIAL.value else "scratch",
+            name="transferred" if _INITIAL.value or settings.ensemble.initial else "scratch",
         ),
     )
     if _OUTPUT.value:

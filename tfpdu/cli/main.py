@@ -16,11 +16,17 @@ COMMANDS = {
     "bias": ("tfpdu.cli.bias_report", "the bias of a data set against a prior: table, bias.json, figures"),
     "audit": ("tfpdu.cli.audit", "membership inference against a run, any model or bare answers: table, page, gate"),
     "fairness": ("tfpdu.cli.fairness", "group fairness of any model's predictions in a CSV: table, JSON, page, gate"),
+    "convert": (
+        "tfpdu.cli.convert",
+        "ImageNet weights of torchvision's or keras-hub's ResNet-18, to start training from",
+    ),
     "evaluate": ("tfpdu.cli.evaluate_generator", "what a generator's samples are worth and what it remembers: JSON"),
     "benchmark": (
         "tfpdu.cli.benchmark_unlearning",
         "unlearning methods x scenarios x seeds, measured alike: table, JSON, CSV, page",
     ),
+    "compare": ("tfpdu.cli.compare", "runs beside the numbers of the paper: verdicts, intervals, reasons"),
+    "results": ("tfpdu.cli.results", "the experiments of the paper and ours: run, resume, collect, tables over seeds"),
     "report": ("tfpdu.cli.report", "write report.html anew from a run directory"),
 }
 

@@ -8,6 +8,7 @@ from tfpdu.ensemble.resnet import build_resnet18
 from tfpdu.ensemble.resnet50 import build_resnet50
 from tfpdu.ensemble.settings import EnsembleSettings
 from tfpdu.ensemble.shards import assign_new, assign_shards
+from tfpdu.ensemble.transfer import read_initial
 from tfpdu.ensemble.vit import build_small_vit
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "build_resnet50",
     "build_small_vit",
     "initialise",
+    "read_initial",
 ]

@@ -27,7 +27,7 @@ def build_resnet50(
     Args:
       input_shape: (h, w, c) of a picture.
       classes: number of classes, at least 2.
-      stem: "cifar" or "imagenet", as of `build_resnet18`; so are the rest.
+      stem: "cifar", "imagenet" or "torchvision", as of `build_resnet18`; so are the rest.
       width: of the first stage's bottlenecks (64 is ResNet50); its maps have four times as many channels.
       seed: draws the initial weights.
       weights: start from these instead where names and shapes agree.
@@ -43,12 +43,12 @@ def build_resnet50(
     return model
 
 
-def bottleneck(x: Any, filters: int, stride: int, name: str) -> Any:
+def bottleneck(x: Any, filters: int, stride: int, name: str, even: bool) -> Any:
     """He et al. 2016, figure 5 right: 1x1, 3x3 and 1x1 convolutions, [b, h/stride, w/stride, 4 * filters].
 
     The 3x3 convolution has the stride, as in torchvision and nearly all work since ("v1.5"); the paper's has the first.
     """
     branch = convolution(x, filters, 1, 1, f"{name}_1", "relu")
-    branch = convolution(branch, filters, 3, stride, f"{name}_2", "relu")
+    branch = convolution(branch, filters, 3, stride, f"{name}_2", "relu", even)
     branch = convolution(branch, _EXPANSION * filters, 1, 1, f"{name}_3")
     return joined(x, branch, stride, name)

@@ -6,7 +6,8 @@ from typing import Any
 from tfpdu.common.errors import UserError
 from tfpdu.common.validation import in_range, non_negative, one_of, positive
 
-STEMS = ("cifar", "imagenet")
+STEMS = ("cifar", "imagenet", "torchvision")
+STAGES = 4
 AGGREGATES = ("mean_probability", "vote", "weighted")
 PRECISIONS = ("float32", "mixed_bfloat16")
 SLICE_ORDERS = ("even", "forget")
@@ -27,8 +28,12 @@ class EnsembleSettings:
       last_slice: with "forget", the epochs that the last slice adds, as a share of `epochs`: what a step costs.
       base_share: with "forget", the least share of all rows that the first slice may hold before it is made anew.
       stem: "cifar" (3x3, stride 1) or "imagenet" (7x7, stride 2, pooled): the latter does a fifteenth of the work.
+        "torchvision" is "imagenet" with padding as PyTorch has it, which weights from there expect.
       width: channels of the first stage; 64 is ResNet18.
       image_upscale: enlarges pictures this many times, inside the network.
+      initial: file of weights that every model starts from, see `tfpdu.ensemble.transfer`; empty: drawn by the seed.
+      freeze: how many of the 4 stages keep those weights, counted from the pictures; the stem goes with the first.
+        Batch normalisation in them keeps its statistics too. 0: all is learned.
       epochs: passes over a shard, or, with R slices, their equivalent: 2 epochs / (R + 1) over each cumulative slice.
       batch: most rows in a step; a shard is dealt into nearly equal batches of at most this many.
       learning_rate: the highest rate of SGD with `momentum`; rises linearly in `warmup` (a share of all steps) and
@@ -50,6 +55,8 @@ class EnsembleSettings:
     stem: str = "imagenet"
     width: int = 64
     image_upscale: int = 1
+    initial: str = ""
+    freeze: int = 0
     epochs: int = 20
     batch: int = 64
     learning_rate: float = 0.1
@@ -77,6 +84,9 @@ class EnsembleSettings:
         one_of(PRECISIONS, precision=self.precision)
         one_of(AGGREGATES, aggregate=self.aggregate)
         one_of(EXECUTORS, executor=self.executor)
+        in_range(0, STAGES, freeze=self.freeze)
+        if self.freeze and not self.initial:
+            raise UserError(f"freeze={self.freeze}: expected initial=<file of weights> with it, nothing is learned yet")
         if self.address and self.executor != "ray":
             raise UserError(f"address={self.address}: expected executor=ray with it, got executor={self.executor}")
         if self.slice_order == "forget" and self.slices != 2:
@@ -106,6 +116,8 @@ class EnsembleSettings:
 
         Threads are in the fingerprint of the process, as they really are.
         """
-        elsewhere = ("aggregate", "threads", "shards", "slices", "slice_order", "last_slice", "base_share")
-        fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in (*elsewhere, *PLACEMENT)}
+        # Weights to start from are in the keys by their content.
+        elsewhere = {"aggregate", "threads", "shards", "slices", "slice_order", "last_slice", "base_share", "initial"}
+        elsewhere |= set(PLACEMENT) | ({"freeze"} if not self.freeze else set())  # keys from before there was freeze
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in elsewhere}
         return {**fields, "slice_epochs": self.slice_epochs()}

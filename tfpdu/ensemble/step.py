@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfpdu.ensemble.resnet import build_resnet18
+from tfpdu.ensemble.resnet import build_resnet18, freeze
 
 
 class TrainingStep:
@@ -115,9 +115,18 @@ def resnet18_step(
     precision: str,
     momentum: float,
     weight_decay: float,
+    frozen: int = 0,
 ) -> TrainingStep:
-    """The step of a ResNet18, see `build_resnet18`; compiled once a process, for all who train the same network."""
-    build = functools.partial(build_resnet18, input_shape, classes, stem, width, upscale=upscale, precision=precision)
+    """The step of a ResNet18, see `build_resnet18`; compiled once a process, for all who train the same network.
+
+    So many stages are `frozen`, see `freeze`.
+    """
+
+    def build() -> Any:
+        model = build_resnet18(input_shape, classes, stem, width, upscale=upscale, precision=precision)
+        freeze(model, frozen)
+        return model
+
     return TrainingStep(build, momentum, weight_decay)
 
 

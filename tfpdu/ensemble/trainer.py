@@ -79,7 +79,7 @@ class Trainer:
         self._initial, self._partial_seconds = initial, partial_seconds
         self._step = resnet18_step(
             input_shape, classes, settings.stem, settings.width, settings.image_upscale, settings.precision,
-            settings.momentum, settings.weight_decay,
+            settings.momentum, settings.weight_decay, settings.freeze,
         )  # fmt: skip
 
     @property

@@ -16,6 +16,8 @@ import numpy as np
 
 from tfpdu.common import UserError, files
 
+_NORM = ("gamma", "beta", "moving_mean", "moving_variance")  # as the layer saves them
+
 
 def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """Writes the weights of a functional model atomically; equal weights give equal bytes."""
@@ -46,6 +48,26 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
                 layer.load_own_variables(group)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: not the weights of this network ({str(error).splitlines()[0]})") from None
+
+
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The weights of a file of convolutions, normalisations and dense layers by their path, "stem_conv/kernel".
+
+    Raises:
+      UserError: the file is missing or broken, or names no layers.
+    """
+    if not Path(path).exists():
+        raise UserError(f"{path}: no such file")
+    found: dict[str, np.ndarray] = {}
+    try:
+        with h5py.File(path, "r") as file:
+            for group in (layer["vars"] for layer in file["layers"].values()):
+                name = group.attrs["name"]
+                leaves = _NORM if name.endswith("_norm") else ("kernel", "bias")
+                found |= {f"{name}/{leaves[int(key)]}": np.asarray(group[key]) for key in group}
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise UserError(f"{path}: no weights that tfpdu wrote ({str(error).splitlines()[0]})") from None
+    return found
 
 
 def _groups(model: keras.Model) -> Iterator[tuple[str, keras.Layer]]:

@@ -113,10 +113,17 @@ _SAMPLES_AS_GIVEN = (
 )
 
 
+_STARTED_FROM_WEIGHTS = (
+    "Training starts from weights of a file (ensemble.initial), which saw none of the rows of S. That is the user’s to "
+    "know: weights that were made from S would carry it past every deletion."
+)
+
+
 def conditions(run: RunData) -> tuple[str, ...]:
     """Under which conditions epsilon and delta are zero for the classifier of this run."""
     given = (_SAMPLES_AS_GIVEN,) if run.has_generator and run.lineage not in ("public", "strict") else ()
-    return (*given, *_CONDITIONS)
+    started = (_STARTED_FROM_WEIGHTS,) if run.setting("ensemble.initial") else ()
+    return (*given, *started, *_CONDITIONS)
 
 
 def guarantees(run: RunData) -> Guarantees:

@@ -22,6 +22,7 @@ from tfpdu.ensemble.aggregate import Ensemble, Evaluator, resnet18_evaluator
 from tfpdu.ensemble.initial import InitialWeights
 from tfpdu.ensemble.settings import EnsembleSettings
 from tfpdu.ensemble.trainer import Rows
+from tfpdu.ensemble.transfer import initial_weights
 from tfpdu.unlearning.executors import Executor, executor_of
 from tfpdu.unlearning.job import ShardJob, Training
 
@@ -59,7 +60,8 @@ class ShardedLearner:
       classes: number of classes.
       input_shape: (h, w, c).
       seed: of the run.
-      initial: weights that every shard starts from (they must not have seen the rows), see `build_resnet18`.
+      initial: weights that every shard starts from (they must not have seen the rows), see `build_resnet18`; by
+        default those of the file that the settings name, if any. Their content is in the keys.
       executor: trains the shards; by default the one that the settings name.
     """
 
@@ -80,6 +82,8 @@ class ShardedLearner:
         self.settings, self.views, self.seed = settings, views, seed
         height, width, channels = (int(size) for size in input_shape)
         self.classes, self.input_shape = classes, (height, width, channels)
+        if initial is None and settings.initial:
+            initial = initial_weights(settings, self._evaluator().model)
         self._initial, self._initial_hash = initial, _initial_hash(initial)
         self._executor = executor or executor_of(settings)
 

@@ -16,7 +16,7 @@ from tfpdu.common.seeds import id_hashes, stable_hash
 from tfpdu.data import DrawSettings, Pools, Records, concatenate, draw
 from tfpdu.ensemble.backbones import build_backbone
 from tfpdu.ensemble.networks import answers
-from tfpdu.ensemble.torchvision import torchvision_resnet18
+from tfpdu.ensemble.transfer import read_initial
 from tfpdu.ensemble.weights import load_weights, save_weights
 from tfpdu.unlearning.benchmark.settings import BenchmarkSettings
 from tfpdu.unlearning.benchmark.sharded import Committee, ShardedSettings, learn_shards
@@ -78,7 +78,7 @@ def builder(settings: BenchmarkSettings, table: Records) -> Build:
         return made
     options = dict(settings.options)
     if settings.initial:
-        options["weights"] = torchvision_resnet18(settings.initial)
+        options["weights"] = read_initial(settings.initial)
     shape = tuple(table.images.shape[1:])
     return functools.partial(_built, settings.backbone, shape, table.classes, options)
 

@@ -26,7 +26,7 @@ class BenchmarkSettings:
       seeds: one original model and one forget set of each scenario for each.
       backbone: what `build` names: "resnet18" and others of `BACKBONES`, or "package.module:function", seed -> model.
       options: of the backbone's builder, such as {"stem": "imagenet", "width": 64}.
-      initial: a file of ImageNet weights to start from, see `tfpdu.ensemble.torchvision`; "" starts from nothing.
+      initial: a file of ImageNet weights to start from, as of `tfpdu convert`; "" starts from nothing.
       references: models for RMIA, each of a random half of all rows; an even number, or 0 to do without RMIA.
       held_out: non-members that forgotten rows are compared with, at most.
       population: non-members that RMIA compares every row with, at most; and the auditor's in "stackelberg".

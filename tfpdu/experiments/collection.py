@@ -1,0 +1,151 @@
+"""What runs found, small enough to be kept: their files without pictures of originals, and tables over seeds.
+
+A collected experiment is a directory: `<variant>-seed-<k>/` with a run's files, `summary.json`, figures, `index.html`.
+The summary is computed from the collected files alone, so each of its numbers can be made again from them.
+"""
+
+import dataclasses
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tfpdu.common import files
+from tfpdu.experiments.campaign import Cell
+from tfpdu.experiments.plan import Contrast, Experiment
+from tfpdu.reporting.comparison import NOT_COMPARABLE, compare
+from tfpdu.reporting.html import render
+from tfpdu.reporting.measurements import Measured, Measurements, measurements, over_seeds
+from tfpdu.reporting.run_data import RunData, read_run
+from tfpdu.reporting.samples import grid
+
+FILES = ("manifest.json", "bias.json", "audit.json", "fairness.json", "table1.csv")
+
+
+def collect_run(cell: Cell, directory: Path) -> None:
+    """Copies what is to be kept of a run: numbers, settings, and its report without originals.
+
+    Paths in the settings become names. Where originals may not be shown, samples are not either if one of them is
+    still so near to a training row that it should have been drawn again.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    run = read_run(cell.workdir)
+    for name in FILES:
+        if (run.workdir / name).is_file():
+            shutil.copyfile(run.workdir / name, directory / name)
+    files.write_text(directory / "metrics.jsonl", "".join(json.dumps(_nameless(event)) + "\n" for event in run.events))
+    files.write_json(directory / "config.json", _nameless(run.config))
+    took = files.read_json(cell.notes) if cell.notes.is_file() else {}
+    files.write_json(directory / "cell.json", {"seconds": took.get("seconds"), "command": _command(cell)})
+    shown = run if may_show_samples(run) else dataclasses.replace(run, showcase={})
+    if "synthetic" in shown.showcase:
+        _write_grid(shown.showcase["synthetic"], directory / "samples.png")
+    files.write_text(directory / "report.html", render(shown, show_originals=False))
+
+
+def _write_grid(samples: np.ndarray, path: Path) -> None:
+    """uint8[C, k, h, w, c] as one picture, a row a class, pixels doubled."""
+    picture = grid(samples).repeat(2, 0).repeat(2, 1)
+    buffer = io.BytesIO()
+    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(buffer, "PNG")
+    files.write_bytes(path, buffer.getvalue())
+
+
+def may_show_samples(run: RunData) -> bool:
+    """Whether the samples of a run may be passed on."""
+    if run.setting("report.originals") is not False:
+        return True
+    return not any(row.get("kept_copies") for row in run.named("augment"))
+
+
+def summarise_experiment(experiment: Experiment, directory: Path) -> dict[str, Any]:
+    """The summary of a collected experiment, JSON-ready, from the files in its directory alone."""
+    found = {v.name: _collected(directory, v.name) for v in experiment.variants}
+    numbers = {name: {run.setting("seed"): measurements(run) for run in runs} for name, runs in found.items()}
+    return {
+        "experiment": experiment.name,
+        "title": experiment.title,
+        "question": experiment.question,
+        "variants": {
+            v.name: {"words": v.words, **_variant(found[v.name], list(numbers[v.name].values()))}
+            for v in experiment.variants
+            if found[v.name]
+        },
+        "missing": [
+            f"{v.name}, seed {seed}"
+            for v in experiment.variants
+            for seed in experiment.seeds
+            if seed not in numbers[v.name]
+        ],
+        "contrasts": [
+            {**dataclasses.asdict(c), **_number(contrast(c, numbers[c.first], numbers[c.second]))}
+            for c in experiment.contrasts
+        ],
+    }
+
+
+def contrast(wanted: Contrast, first: dict[int, Measurements], second: dict[int, Measurements]) -> Measured | None:
+    """The difference of two variants over the seeds that both have, paired; None without one.
+
+    Over two seeds or more the interval is Student's t of the differences. A single pair has none: what varies between
+    two trainings is not in the intervals of one.
+    """
+    seeds = [
+        s for s in sorted(first.keys() & second.keys()) if wanted.measure in first[s] and wanted.measure in second[s]
+    ]
+    if not seeds:
+        return None
+    pairs = [Measured(first[s][wanted.measure].value - second[s][wanted.measure].value) for s in seeds]
+    return over_seeds([{"": pair} for pair in pairs])[""]
+
+
+def collected_name(variant: str, seed: int) -> str:
+    """The directory of a run in its experiment."""
+    return f"{variant}-seed-{seed}"
+
+
+def _collected(directory: Path, variant: str) -> list[RunData]:
+    runs = [read_run(path) for path in directory.glob(collected_name(variant, 0)[:-1] + "*") if path.is_dir()]
+    return sorted(runs, key=lambda run: int(run.setting("seed")))
+
+
+def _variant(runs: Sequence[RunData], numbers: Sequence[Measurements]) -> dict[str, Any]:
+    cells = [files.read_json(run.workdir / "cell.json") for run in runs]
+    lines = compare([run.workdir for run in runs]).lines
+    return {
+        "seeds": [run.setting("seed") for run in runs],
+        "commands": [cell["command"] for cell in cells],
+        "seconds": [cell["seconds"] for cell in cells],
+        "machine": sorted({f"{run.manifest.get('cpu')}, {run.manifest.get('device')}" for run in runs}),
+        "measures": {name: _number(value) for name, value in over_seeds(list(numbers)).items()},
+        "paper": [line.as_json() for line in lines if line.verdict != NOT_COMPARABLE],
+    }
+
+
+def _number(value: Measured | None) -> dict[str, Any]:
+    if value is None:
+        return {"value": None, "low": None, "high": None, "runs": 0, "interval": "none"}
+    return {**dataclasses.asdict(value), "interval": value.interval}
+
+
+def _command(cell: Cell) -> str:
+    """Without the places of this machine."""
+    words = ["tfpdu", *cell.words]
+    return " ".join(
+        f"{word.partition('=')[0]}={_name(word.partition('=')[2])}" if "=" in word else word for word in words
+    )
+
+
+def _nameless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _nameless(item) for key, item in value.items()}
+    return _name(value) if isinstance(value, str) else value
+
+
+def _name(text: str) -> str:
+    return PurePath(text).name if text.startswith(("/", "~")) else text
