@@ -89,3 +89,26 @@ def test_a_page_of_requests_in_a_row_draws_each_method_over_them(tmp_path):
         lines.append({**one, "steps": [*one["steps"], {**one["steps"][0], "ft_auc": 0.5}]})
     write_benchmark_page(tmp_path / "page.html", BenchmarkReport("x", [], lines, 4))
     assert "Request after request" in (tmp_path / "page.html").read_text()
+
+
+def test_published_gaps_stand_beside_ours_with_the_agreement_of_the_orders():
+    from tfpdu.reporting.benchmark_published import beside
+
+    gaps = {"amun": 0.1, "salun": 0.2, "random_labels": 0.3, "fine_tune": 0.4, "gradient_ascent": 0.5}
+    lines = [line("random:0.1", 0, method, average_gap=gap) for method, gap in gaps.items()]
+    tables_ = beside("random:0.1", tables.entries(lines))
+    assert "Table 1, 10 %" in tables_[0].heading
+    assert [row[0] for row in tables_[0].rows] == ["AMUN", "SalUn", "random labels", "fine-tune", "gradient ascent"]
+    assert tables_[0].rows[0][1:] == (0.1, 0.62)
+    assert tables_[0].agreement == pytest.approx(1.0)  # the published order is ours
+    assert any("second-hand" in table.heading for table in tables_)
+    assert beside("class:3", tables.entries(lines)) == []
+    assert beside("random:0.1", tables.entries(lines[:3])) == []
+
+
+def test_the_page_has_published_gaps_only_for_the_data_that_they_are_about(tmp_path):
+    methods = ("amun", "salun", "random_labels", "fine_tune")
+    lines = [line("random:0.1", 0, method, average_gap=float(i)) for i, method in enumerate(methods)]
+    for published in (True, False):
+        write_benchmark_page(tmp_path / "page.html", BenchmarkReport("x", [], lines, 4, published))
+        assert ("Beside published numbers" in (tmp_path / "page.html").read_text()) == published

@@ -113,7 +113,9 @@ def _write(benchmark: "Benchmark", config: dict[str, Any], path: Path) -> None:
     ]
     cells = len(benchmark.cells())
     title = f"Unlearning methods on {config['data']['name']}"
-    write_benchmark_page(path.with_suffix(".html"), BenchmarkReport(title, facts, lines, cells))
+    write_benchmark_page(
+        path.with_suffix(".html"), BenchmarkReport(title, facts, lines, cells, config["data"]["name"] == "cifar10")
+    )
     print("\n".join(report.as_lines(found)))
     print(*(path.with_suffix(suffix) for suffix in (".json", ".csv", ".html")), sep="\n")
 

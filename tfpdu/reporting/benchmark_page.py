@@ -12,6 +12,7 @@ from tfpdu.common.files import write_text
 from tfpdu.reporting import benchmark as tables
 from tfpdu.reporting.benchmark import COLUMNS, Entry, Line, Spread
 from tfpdu.reporting.benchmark_figures import confidence_chart, requests_chart, trade_off
+from tfpdu.reporting.benchmark_published import beside
 from tfpdu.reporting.html import environment, stylesheet
 from tfpdu.reporting.style import series
 from tfpdu.unlearning.benchmark.grid import ORIGINAL
@@ -38,12 +39,14 @@ class BenchmarkReport:
       facts: (what, value) pairs for the head.
       lines: of the cells that are done.
       cells: how many there are in all.
+      published: whether the tables of others are about these data, CIFAR-10.
     """
 
     title: str
     facts: Sequence[tuple[str, str]]
     lines: Sequence[Line]
     cells: int
+    published: bool = False
 
 
 def write_benchmark_page(path: Path, report: BenchmarkReport) -> None:
@@ -55,7 +58,11 @@ def write_benchmark_page(path: Path, report: BenchmarkReport) -> None:
         .get_template("benchmark.html")
         .render(
             report=report,
-            scenarios=[_scenario(number, name, found, report.lines) for number, name in enumerate(names)],
+            scenarios=[
+                _scenario(number, name, found, report.lines)
+                | {"published": beside(name, [e for e in found if e.scenario == name]) if report.published else []}
+                for number, name in enumerate(names)
+            ],
             meanings=[COLUMNS[key][::3] for key in tables.columns(found)],
             css=Markup(stylesheet()),
             version=tfpdu.__version__,
