@@ -16,6 +16,7 @@ COMMANDS = {
     "audit": ("tfpdu.cli.audit", "membership inference against a run, any model or bare answers: table, page, gate"),
     "fairness": ("tfpdu.cli.fairness", "group fairness of any model's predictions in a CSV: table, JSON, page, gate"),
     "evaluate": ("tfpdu.cli.evaluate_generator", "what a generator's samples are worth and what it remembers: JSON"),
+    "serving": ("tfpdu.cli.serving", "export, publish, withdraw versions for TensorFlow Serving; ask its servers"),
     "report": ("tfpdu.cli.report", "write report.html anew from a run directory"),
 }
 
