@@ -10,7 +10,8 @@ its next iteration. The rows are unlearned exactly, what saw them is removed, th
 what was done. The same --request_id twice is one request. --dry_run says what it would cost, and changes nothing.
 
 Both say where a request falls on one group: more of its rows go than blind choice would take. Exit codes: 0 done; 2 the
-input is at fault; 3 done, and a group's accuracy is under config.deletion.group_floor, or a gate of --fail_if kept it from being published.
+input is at fault; 3 done, and a group's accuracy is under config.deletion.group_floor, or a gate of --fail_if kept it
+from being published.
 
     tfpdu forget --workdir=runs/mine --publish=models --server=localhost:8501
 
