@@ -21,6 +21,7 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from google.protobuf import text_format
+from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -244,15 +245,11 @@ class FakeServer:
             number, described = self.metadata(name, version, label)
             defined = {
                 key: {
-                    side: {n: {"dtype": tf.dtypes.as_dtype(t.dtype).name} for n, t in getattr(signature, side).items()}
+                    side: {n: {"dtype": types_pb2.DataType.Name(t.dtype)} for n, t in getattr(signature, side).items()}
                     for side in ("inputs", "outputs")
                 }
                 for key, signature in described.signature_def.items()
             }
-            for signature in defined.values():
-                for side in signature.values():
-                    for tensor in side.values():
-                        tensor["dtype"] = f"DT_{tensor['dtype'].upper()}"
             spec = {"name": name, "signature_name": "", "version": str(number)}
             return {"model_spec": spec, "metadata": {"signature_def": {"signature_def": defined}}}
         each = self.status(name, version).items()

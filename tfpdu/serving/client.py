@@ -8,6 +8,7 @@ Client("grpc://localhost:8500", "digits").predict(image_bytes=[open("7.png", "rb
 import base64
 import dataclasses
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -58,12 +59,12 @@ class Client:
     """
 
     def __init__(self, server: str, model: str, timeout: float = TIMEOUT):
-        scheme, _, rest = server.rpartition("://")
-        if scheme not in ("", "http", "https", "grpc") or not rest or ":" not in rest:
+        scheme, _, rest = server.partition("://") if "://" in server else ("http", "", server)
+        if scheme not in ("http", "https", "grpc") or not re.fullmatch(r".+:[0-9]+/?", rest):
             raise UserError(f"--server={server}: expected host:port (REST), https://host:port or grpc://host:port")
         self.server, self.model = server, model
         door = GrpcDoor if scheme == "grpc" else _RestDoor
-        self._door: Any = door(rest if scheme == "grpc" else f"{scheme or 'http'}://{rest.rstrip('/')}", model, timeout)
+        self._door: Any = door(rest if scheme == "grpc" else f"{scheme}://{rest.rstrip('/')}", model, timeout)
 
     def predict(
         self,
@@ -178,7 +179,7 @@ class _RestDoor:
         defined = self._fetch(f"{_path(which)}/metadata")["metadata"]["signature_def"]["signature_def"]
         return {
             name: {
-                side: {key: tensor["dtype"].removeprefix("DT_").lower() for key, tensor in signature[side].items()}
+                side: {key: _type_name(tensor["dtype"]) for key, tensor in signature[side].items()}
                 for side in ("inputs", "outputs")
             }
             for name, signature in defined.items()
@@ -206,6 +207,12 @@ def _path(which: int | str | None) -> str:
     if which is None:
         return ""
     return f"/versions/{which}" if isinstance(which, int) else f"/labels/{which}"
+
+
+def _type_name(proto: str) -> str:
+    """DT_FLOAT is float32, as NumPy and the gRPC door have it."""
+    name = proto.removeprefix("DT_").lower()
+    return {"float": "float32", "double": "float64", "half": "float16"}.get(name, name)
 
 
 def _as_json(value: Any) -> Any:

@@ -87,9 +87,9 @@ class ServedEnsemble(tf.Module):
         pixels = tf.cast(images, tf.float32)
         logits = [self._network(weights, pixels) for weights in self._members]  # k of float32[n, C]
         each = tf.nn.softmax(tf.cast(tf.stack(logits), tf.float64))  # [k, n, C]
-        probabilities = tf.cast(self._together(each), tf.float32)  # [n, C]
-        best = tf.argmax(probabilities, -1)  # [n]
-        answer = {"probabilities": probabilities, "class_id": best, "class_name": tf.gather(self._names, best)}
+        probabilities = self._together(each)  # float64[n, C]
+        best = tf.argmax(probabilities, -1)  # [n]; what breaks a tied vote is too small for float32
+        answer = {"probabilities": tf.cast(probabilities, tf.float32), "class_id": best, "class_name": tf.gather(self._names, best)}
         if self._votes:
             answer["member_votes"] = tf.transpose(tf.argmax(each, -1))  # [n, k]
         return answer
