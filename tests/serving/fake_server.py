@@ -193,7 +193,7 @@ class FakeServer:
                 raise Fault(400, str(error)) from None
 
     def status(self, name: str, version: int | None) -> dict[int, tuple[str, str]]:
-        found = {n: state for (model, n), state in self.states.items() if model == name and version in (None, n)}
+        found = {n: state for (model, n), state in self.states.copy().items() if model == name and version in (None, n)}
         if not found:
             raise Fault(404, f"Could not find any versions of model {name}")
         return found

@@ -56,7 +56,7 @@ class Story:
 
     def who(self, answer):
         """The version that gives this answer; an answer of none would be that of a half-loaded one."""
-        return next(n for n, expected in self.expected.items() if np.abs(answer - expected).max() < 1e-5)
+        return next(n for n, expected in list(self.expected.items()) if np.abs(answer - expected).max() < 1e-5)
 
 
 def ask(story, server, least, deadline):
