@@ -203,7 +203,10 @@ class FakeServer:
             described = get_model_metadata_pb2.SignatureDefMap()
             for key, call in loaded.signatures.items():
                 signature = described.signature_def[key]
-                for side, specs in (("inputs", call.structured_input_signature[1]), ("outputs", call.structured_outputs)):
+                for side, specs in (
+                    ("inputs", call.structured_input_signature[1]),
+                    ("outputs", call.structured_outputs),
+                ):
                     for tensor, spec in specs.items():
                         getattr(signature, side)[tensor].dtype = spec.dtype.as_datatype_enum
             return number, described
@@ -255,7 +258,8 @@ class FakeServer:
         each = self.status(name, version).items()
         return {
             "model_version_status": [
-                {"version": str(n), "state": s, "status": {"error_code": "OK", "error_message": e}} for n, (s, e) in each
+                {"version": str(n), "state": s, "status": {"error_code": "OK", "error_message": e}}
+                for n, (s, e) in each
             ]
         }
 

@@ -196,7 +196,9 @@ def test_batching_and_monitoring_parse_as_the_servers_messages():
     assert parameters.allowed_batch_sizes[-1] == parameters.max_batch_size.value  # the server insists
     prometheus = {"enable": (1, 8, 1), "path": (2, 9, 1)}
     monitoring = message(
-        "MonitoringConfig", PrometheusConfig=prometheus, MonitoringConfig={"prometheus_config": (1, "PrometheusConfig", 1)}
+        "MonitoringConfig",
+        PrometheusConfig=prometheus,
+        MonitoringConfig={"prometheus_config": (1, "PrometheusConfig", 1)},
     )
     text_format.Parse(monitoring_config(), monitoring)
     assert monitoring.prometheus_config.enable

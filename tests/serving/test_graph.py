@@ -77,7 +77,8 @@ def residual(precision):
     return Ensemble(members, network, resnets.settings(precision=precision))
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), pytest.param("mixed_bfloat16", 0.02, marks=pytest.mark.slow)]
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("float32", 1e-5), pytest.param("mixed_bfloat16", 0.02, marks=pytest.mark.slow)]
 )
 def test_residual_networks_answer_alike_in_both_precisions(precision, tolerance):
     ensemble = residual(precision)

@@ -103,7 +103,9 @@ class Story:
     def assert_whole(self, base, server):
         """Somebody answers as stable, with the answers of a whole version; a fresh server could start from here."""
         pictures = tiny.release(0).examples
-        answer = Client(server.address, "toy").predict(pictures, label="stable").probabilities if server.labels else None
+        answer = (
+            Client(server.address, "toy").predict(pictures, label="stable").probabilities if server.labels else None
+        )
         with self.server(base) as fresh:
             client = Client(fresh.address, "toy")
             while not fresh.versions or client.labelled("stable") is None:

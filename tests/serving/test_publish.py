@@ -253,7 +253,9 @@ def test_a_server_that_does_not_follow_is_named_and_the_old_version_stays(reposi
     publisher(repository, servers=[server.address]).publish(tiny.release(1))
     server._poll = 60  # it does not look any more
     server._stop.set()
-    with pytest.raises(UserError, match=rf"{server.address}: did not load version 2 of toy in 0.1 s .it knows no version 2"):
+    with pytest.raises(
+        UserError, match=rf"{server.address}: did not load version 2 of toy in 0.1 s .it knows no version 2"
+    ):
         publisher(repository, servers=[server.address], patience=0.1).publish(tiny.release(2, ("b",)))
     assert repository.journal().labels == {"stable": 1}
 

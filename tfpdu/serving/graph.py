@@ -89,7 +89,11 @@ class ServedEnsemble(tf.Module):
         each = tf.nn.softmax(tf.cast(tf.stack(logits), tf.float64))  # [k, n, C]
         probabilities = self._together(each)  # float64[n, C]
         best = tf.argmax(probabilities, -1)  # [n]; what breaks a tied vote is too small for float32
-        answer = {"probabilities": tf.cast(probabilities, tf.float32), "class_id": best, "class_name": tf.gather(self._names, best)}
+        answer = {
+            "probabilities": tf.cast(probabilities, tf.float32),
+            "class_id": best,
+            "class_name": tf.gather(self._names, best),
+        }
         if self._votes:
             answer["member_votes"] = tf.transpose(tf.argmax(each, -1))  # [n, k]
         return answer
