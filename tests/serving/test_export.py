@@ -81,12 +81,9 @@ def test_a_stranger_process_gives_the_golden_answers(version):
 def test_the_command_of_saved_models_runs_it(version, tmp_path):
     np.save(tmp_path / "images.npy", tiny.release(1).examples)
     command = "from tensorflow.python.tools.saved_model_cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", command, "run", "--dir", str(version), "--tag_set", "serve", "--signature_def"]
-        + ["serving_default", "--inputs", f"images={tmp_path / 'images.npy'}", "--outdir", str(tmp_path)],
-        capture_output=True,
-        text=True,
-    )
+    flags = ["--dir", str(version), "--tag_set", "serve", "--signature_def", "serving_default"]
+    flags += ["--inputs", f"images={tmp_path / 'images.npy'}", "--outdir", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", command, "run", *flags], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     made = tiny.release(1)
     np.testing.assert_allclose(
@@ -101,7 +98,7 @@ def test_a_trial_finds_answers_that_are_not_the_golden_ones(version):
         trial.checked(version, worse)
     with pytest.raises(UserError, match="differs by nan"):
         trial.checked(version, {**worse, "differences": {"serving_bytes, 7": float("nan")}})
-    with pytest.raises(UserError, match="imports tfpdu.ensemble, which a server does not have"):
+    with pytest.raises(UserError, match=r"imports tfpdu\.ensemble, which a server does not have"):
         trial.checked(version, {**found, "strangers": ["tfpdu.ensemble"]})
     with pytest.raises(UserError, match="does not answer in a fresh process: OpError: no"):
         trial.checked(version, {"error": "OpError: no"})

@@ -1,4 +1,4 @@
-"""Clients under whose feet versions are published and withdrawn get an answer to every request, from a whole version."""
+"""Clients under whose feet versions come and go get an answer to every request, and from a whole version."""
 
 import threading
 import time

@@ -124,7 +124,7 @@ def test_what_saw_a_deleted_row_is_withdrawn_once_every_server_says_so(repositor
         publisher(repository, "a", servers=both, lines=lines).publish(tiny.release(2, ("b",)))
         assert states(repository) == {1: "withdrawn", 2: "published", 3: "blessed"}
         assert repository.journal().version(1).confirmed == tuple(both)
-        assert any("all 2 servers say that it is gone" in line for line in lines)
+        assert any("every named server says that it is gone (2)" in line for line in lines)
         assert [Client(each, "toy").status()[1].state for each in both] == ["END", "END"]
         with pytest.raises(UserError, match="Servable not found"):
             Client(server.address, "toy").predict(tiny.release(1).examples, version=1)
@@ -160,7 +160,7 @@ def test_a_rollback_goes_to_the_newest_version_that_saw_no_deleted_row(repositor
         publisher(repository, servers=[server.address]).publish(tiny.release(seed, rows))
     assert publisher(repository, "a", servers=[server.address]).rollback() == 2
     assert server.labels == {("toy", "stable"): 2}
-    with pytest.raises(UserError, match="version 1: was taken off for good .it learned 1 rows that were deleted"):
+    with pytest.raises(UserError, match=r"version 1: was taken off for good \(it learned 1 rows that were deleted"):
         publisher(repository, "a", servers=[server.address]).rollback(1)
 
 
@@ -237,7 +237,7 @@ def test_a_version_with_a_label_is_not_withdrawn_from_under_it(repository):
     publisher(repository).publish(tiny.release(2, ("b",)))
     publisher(repository, offline=True).withdraw(1, "wrong classes")
     assert (states(repository)[1], repository.journal().version(1).reason) == ("withdrawn", "wrong classes")
-    with pytest.raises(UserError, match="taken off for good .wrong classes"):
+    with pytest.raises(UserError, match=r"taken off for good \(wrong classes"):
         publisher(repository).rollback(1)
 
 

@@ -208,7 +208,7 @@ class Publisher:
         self._push()
         for name, at in labels.items():
             self._await(f"move label {name} to version {at}", _labelled, name, at)
-        told = f"{len(self._servers)} servers say so" if self._servers else "no server was asked"
+        told = f"every named server says so ({len(self._servers)})" if self._servers else "no server was asked"
         self._note(f"version {number}: published as {' and '.join(sorted(labels))}; {told}")
         safe_point()
         self.settle()
@@ -243,7 +243,8 @@ class Publisher:
             if self._servers:
                 if version.state == "unlisted":
                     self._repository.mark(number, "withdrawn", confirmed=names)
-                    self._note(f"version {number}: withdrawn ({reason}); all {len(names)} servers say that it is gone")
+                    every = f"every named server says that it is gone ({len(names)})"
+                    self._note(f"version {number}: withdrawn ({reason}); {every}")
             elif self._settings.offline and version.state == "unlisted":
                 self._repository.mark(number, "withdrawn")
                 self._note(f"version {number}: withdrawn ({reason}); no server reads the directory, by --offline")
