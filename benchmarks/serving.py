@@ -127,6 +127,23 @@ def measure(
     return rows
 
 
+def grouped(k: int, batch: int, side: int, channels: int, seconds: float) -> dict[str, float]:
+    """Milliseconds of a 3x3 convolution of k members: one after the other, and as one grouped convolution."""
+    import tensorflow as tf
+
+    pictures = [tf.random.normal((batch, side, side, channels)) for _ in range(k)]
+    kernels = [tf.random.normal((3, 3, channels, channels)) for _ in range(k)]
+    together = tf.concat(pictures, -1), tf.concat(kernels, -1)  # [b, h, w, k * c], [3, 3, c, k * c]
+
+    @tf.function
+    def in_turn(pictures: list, kernels: list) -> list:
+        return [tf.nn.conv2d(x, kernel, 1, "SAME") for x, kernel in zip(pictures, kernels, strict=True)]
+
+    as_one = tf.function(lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "SAME"))
+    ways = {"in turn": lambda _: in_turn(pictures, kernels), "grouped": lambda _: as_one(*together)}
+    return {n: statistics.median(t) * 1000 for n, t in latencies(ways, together[0], seconds).items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--members", type=int, default=5, help="of the ensemble")
@@ -136,9 +153,17 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=32, help="pixels a side")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each contender and batch size")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--grouped", action="store_true", help="only compare k convolutions with a grouped one")
     arguments = parser.parse_args()
     configure(arguments.threads)
     batches = [int(text) for text in arguments.batches.split(",")]
+    if arguments.grouped:
+        for batch in batches:
+            for side, channels in ((32, 64), (8, 64), (4, 128)):
+                found = grouped(arguments.members, batch, side, channels, arguments.seconds)
+                ratio = found["grouped"] / found["in turn"]
+                print(f"{batch:4} x {side:2} x {side:2} x {channels:3}: grouped takes {ratio:.2f} of the time in turn")
+        return
     rows = measure(
         arguments.stems.split(","),
         batches,

@@ -27,6 +27,8 @@ from tfpdu.steps import Step
 from tfpdu.unlearning import Ledger
 from tfpdu.verification import PUBLISHED, VERSIONS, verify
 
+WITHDRAWN = "withdrawn"  # line of the ledger: a version that answers nowhere any more
+
 
 def release_of(settings: Settings, run: RunDirectory, precision: str = "", member_votes: bool = False) -> Release:
     """The ensemble of a run's last step with all that belongs to its export.
@@ -108,6 +110,16 @@ def note_publication(run: RunDirectory, repository: Repository) -> None:
     known = files.read_json(path) if path.exists() else []
     if place not in known:
         files.write_json(path, [*known, place])
+
+
+def note_withdrawals(run: RunDirectory, repository: Repository) -> None:
+    """Puts into the run's ledger, once for each, which versions are withdrawn, since when, and who said so."""
+    ledger = Ledger(run.path)
+    known = {(e.payload["model"], e.payload["version"]) for e in ledger.entries(WITHDRAWN)}
+    for number, version in repository.journal().versions.items():
+        if version.state == "withdrawn" and (repository.name, number) not in known:
+            said = {"time": version.times["withdrawn"], "reason": version.reason, "servers": list(version.confirmed)}
+            ledger.note(WITHDRAWN, {"model": repository.name, "version": number, **said})
 
 
 def _in_precision(

@@ -17,7 +17,7 @@ from tfpdu.common.gate import Gate
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import load
 from tfpdu.ensemble import resnet
-from tfpdu.publication import check, deletions, note_publication, release_of
+from tfpdu.publication import check, deletions, note_publication, note_withdrawals, release_of
 from tfpdu.serving import Client
 from tfpdu.serving.export import EXTRA
 from tfpdu.serving.publish import Publisher, PublishSettings
@@ -58,6 +58,7 @@ def publish(config, workdir, models, servers=(), **settings):
             clients = [Client(server, "digits") for server in servers]
             publisher = Publisher(repository, deletions(directory), clients, quick, tiny.trial, lambda line: None)
             publisher.publish(release, workdir=str(workdir))
+            note_withdrawals(directory, repository)
     return release, repository
 
 
@@ -92,6 +93,10 @@ def test_a_deletion_reaches_what_answers(run, tmp_path):
         assert after.lineage["round"] == 1
         assert repository.numbers() == [2]
         assert finding(config, workdir).holds
+        publish(config, workdir, models, [server.address])  # nothing is said twice
+        (line,) = Ledger(workdir).entries("withdrawn")
+        assert (line.payload["model"], line.payload["version"]) == ("digits", 1)
+        assert line.payload["servers"] == [server.address]
         client = Client(server.address, "digits")
         assert {n: s.state for n, s in client.status().items()} == {1: "END", 2: "AVAILABLE"}
         found = client.predict(after.examples, label="stable").probabilities

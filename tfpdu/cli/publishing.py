@@ -56,7 +56,7 @@ def publish_settings(mode: str) -> "PublishSettings":
 def publish(settings: "Settings", run: "RunDirectory", models: str | Path, only_export: bool = False) -> None:
     """Publishes the last step of a run, which this process holds; ends with the gate's exit code where one fired."""
     from tfpdu.common.gate import FIRED, Gate
-    from tfpdu.publication import check, deletions, note_publication, release_of
+    from tfpdu.publication import check, deletions, note_publication, note_withdrawals, release_of
     from tfpdu.serving.publish import Publisher
     from tfpdu.serving.versions import Repository
 
@@ -76,6 +76,7 @@ def publish(settings: "Settings", run: "RunDirectory", models: str | Path, only_
             publisher.export(release, str(run.path.resolve()))
         else:
             publisher.publish(release, LABEL.value, str(run.path.resolve()))
+            note_withdrawals(run, repository)
 
 
 def check_flags(models: str) -> None:

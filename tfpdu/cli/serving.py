@@ -20,7 +20,7 @@ server that does not answer as it should.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,40 +94,38 @@ def _repository() -> "Repository":
     return Repository.existing(models, name)
 
 
-def _publisher(repository: "Repository") -> "Publisher":
+def _among_versions(work: Callable[["Publisher"], Any]) -> None:
+    """Does something with the versions that are there, by the ledger of the run that they are of."""
     from tfpdu.common.run_directory import RunDirectory
-    from tfpdu.publication import deletions
+    from tfpdu.publication import deletions, note_withdrawals
     from tfpdu.serving.publish import Publisher
     from tfpdu.settings import Settings
 
-    workdir = _WORKDIR.value or repository.journal().workdir
-    try:
-        run = RunDirectory.existing(workdir)
-        gone = deletions(run)
-    except UserError as error:
-        raise UserError(f"cannot tell what was deleted: {error}") from None
-    settings = publishing.publish_settings(Settings.from_config(run.config).deletion.mode)
-    return Publisher(repository, gone, publishing.clients(repository.name), settings, note=print)
+    repository = _repository()
+    with repository.hold():
+        try:
+            run = RunDirectory.existing(_WORKDIR.value or repository.journal().workdir)
+            gone = deletions(run)
+        except UserError as error:
+            raise UserError(f"cannot tell what was deleted: {error}") from None
+        settings = publishing.publish_settings(Settings.from_config(run.config).deletion.mode)
+        work(Publisher(repository, gone, publishing.clients(repository.name), settings, note=print))
+        note_withdrawals(run, repository)
 
 
 def _promote() -> None:
-    repository = _repository()
-    with repository.hold():
-        _publisher(repository).promote()
+    _among_versions(lambda publisher: publisher.promote())
 
 
 def _rollback() -> None:
-    repository = _repository()
-    with repository.hold():
-        _publisher(repository).rollback(_VERSION.value)
+    _among_versions(lambda publisher: publisher.rollback(_VERSION.value))
 
 
 def _withdraw() -> None:
-    if _VERSION.value is None:
+    number = _VERSION.value
+    if number is None:
         raise UserError("--version: expected the number of the version to withdraw")
-    repository = _repository()
-    with repository.hold():
-        _publisher(repository).withdraw(_VERSION.value, _REASON.value)
+    _among_versions(lambda publisher: publisher.withdraw(number, _REASON.value))
 
 
 # ---- of servers ----------------------------------------------------------------------------------
