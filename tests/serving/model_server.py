@@ -18,15 +18,21 @@ class ModelServer:
     """Serves what a models.config names, as `FakeServer` does: `address`, `rpc_address`; skips the test without it."""
 
     def __init__(self, config: Path, **_: Any):
-        binary = shutil.which(BINARY)
-        if binary is None:
-            pytest.skip(f"no {BINARY} on the PATH: the stand-in was asked, the real server was not")
+        binary = self.require()
         rest, rpc = _free_port(), _free_port()
         self.address, self.rpc_address = f"127.0.0.1:{rest}", f"grpc://127.0.0.1:{rpc}"
         flags = [f"--port={rpc}", f"--rest_api_port={rest}", f"--model_config_file={config}"]
         flags += ["--model_config_file_poll_wait_seconds=1", "--file_system_poll_wait_seconds=1"]
         flags += ["--allow_version_labels_for_unavailable_models"]
         self._process = subprocess.Popen([binary, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    @staticmethod
+    def require() -> str:
+        """The path of the binary; skips the test without one."""
+        binary = shutil.which(BINARY)
+        if binary is None:
+            pytest.skip(f"no {BINARY} on the PATH: the stand-in was asked, the real server was not")
+        return binary
 
     def __enter__(self) -> "ModelServer":
         return self

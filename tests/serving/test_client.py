@@ -21,6 +21,8 @@ DOORS = ("address", "rpc_address")
 @pytest.fixture(scope="module", params=[FakeServer, ModelServer], ids=["fake", "real"])
 def served(request, tmp_path_factory):
     """A server with version 1, stable, with votes, and version 2, canary; and their repository."""
+    if request.param is ModelServer:
+        ModelServer.require()
     repository = Repository(tmp_path_factory.mktemp("models"), "toy")
     publisher = Publisher(repository, tiny.deletions(), trial=tiny.trial, note=lambda line: None)
     with repository.hold():

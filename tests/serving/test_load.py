@@ -91,7 +91,7 @@ def carry_out(base, requests, publications, withdrawals):
 
 
 def test_no_request_fails_while_versions_come_and_go(tmp_path):
-    carry_out(tmp_path / "models", requests=240, publications=4, withdrawals=2)
+    carry_out(tmp_path / "models", requests=160, publications=3, withdrawals=1)
 
 
 @pytest.mark.slow
