@@ -260,6 +260,23 @@ def test_a_version_with_a_label_is_not_withdrawn_from_under_it(repository):
         publisher(repository).rollback(1)
 
 
+def test_a_canary_is_withdrawn_with_its_label(repository, server):
+    publisher(repository, servers=[server.address]).publish(tiny.release(1))
+    publisher(repository, servers=[server.address]).publish(tiny.release(2, ("b",)), label="canary")
+    publisher(repository, servers=[server.address]).withdraw(2, "too slow")
+    assert repository.journal().labels == {"stable": 1}
+    assert states(repository)[2] == "withdrawn"
+    assert Client(server.address, "toy").labelled("canary") is None
+    with pytest.raises(UserError, match="no version of toy is the canary"):
+        publisher(repository).promote()
+
+
+@pytest.mark.parametrize("settings", [{"offline": True}, {"reload": True}])
+def test_settings_that_do_not_go_with_the_servers_are_refused_at_once(repository, settings):
+    with pytest.raises(UserError, match=f"--{next(iter(settings))}: "):
+        publisher(repository, servers=["localhost:1"], **settings)
+
+
 def test_publishing_twice_changes_nothing(repository, server):
     publisher(repository, servers=[server.address]).publish(tiny.release(1))
     before = (repository.directory / "versions.json").read_text(), (repository.base / "models.config").read_text()

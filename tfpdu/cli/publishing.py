@@ -83,5 +83,6 @@ def check_flags(models: str) -> None:
     """Raises `UserError` where the flags do not go together, before anything that takes long."""
     if not models:
         raise UserError("--models: expected the directory of models that the servers read")
-    publish_settings("")
-    clients(NAME.value or "model")
+    from tfpdu.serving.publish import check_servers
+
+    check_servers(clients(NAME.value or "model"), publish_settings(""))

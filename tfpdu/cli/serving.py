@@ -19,6 +19,7 @@ Exit codes: 0 done; 2 the input is at fault, or a server did not follow; 3 a gat
 server that does not answer as it should.
 """
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tfpdu.cli import app, publishing
-from tfpdu.common.errors import UserError
+from tfpdu.common.errors import Busy, UserError
 from tfpdu.common.validation import one_of
 
 if TYPE_CHECKING:
@@ -102,10 +103,15 @@ def _among_versions(work: Callable[["Publisher"], Any]) -> None:
     from tfpdu.settings import Settings
 
     repository = _repository()
-    with repository.hold():
+    with contextlib.ExitStack() as stack:
         try:
             run = RunDirectory.existing(_WORKDIR.value or repository.journal().workdir)
+            if repository.base.is_relative_to(run.path.resolve()):
+                stack.enter_context(run.lock())  # a job that starts there clears the directory, this one too
+            stack.enter_context(repository.hold())
             gone = deletions(run)
+        except Busy:
+            raise
         except UserError as error:
             raise UserError(f"cannot tell what was deleted: {error}") from None
         settings = publishing.publish_settings(Settings.from_config(run.config).deletion.mode)

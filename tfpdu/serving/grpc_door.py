@@ -26,14 +26,15 @@ class GrpcDoor:
     """
 
     def __init__(self, address: str, model: str, timeout: float):
-        import grpc
-
         from tfpdu.serving.examples import protos
+
+        services = protos("prediction_service_pb2_grpc"), protos("model_service_pb2_grpc")
+        import grpc  # comes with them
 
         self._channel = grpc.insecure_channel(address, [("grpc.max_receive_message_length", -1)])
         self._model, self._timeout = model, timeout
-        self._predict = protos("prediction_service_pb2_grpc").PredictionServiceStub(self._channel)
-        self._service = protos("model_service_pb2_grpc").ModelServiceStub(self._channel)
+        self._predict = services[0].PredictionServiceStub(self._channel)
+        self._service = services[1].ModelServiceStub(self._channel)
 
     def predict(self, signature: str, inputs: Mapping[str, Any], which: int | str | None) -> dict[str, Any]:
         """The outputs of a signature."""

@@ -88,10 +88,7 @@ class Publisher:
     ):
         self._repository, self._deletions, self._servers = repository, deletions, tuple(servers)
         self._settings, self._trial, self._note = settings or PublishSettings(), trial, note
-        if self._settings.offline and servers:
-            raise UserError("--offline: no server reads the directory, and yet --server names one")
-        if self._settings.reload and not any(client.server.startswith("grpc://") for client in servers):
-            raise UserError("--reload: goes by gRPC; expected a --server=grpc://host:8500")
+        check_servers(self._servers, self._settings)
 
     # ---- what a user asks for ------------------------------------------------------------------
 
@@ -153,13 +150,12 @@ class Publisher:
         return number
 
     def withdraw(self, number: int, reason: str) -> None:
-        """Takes a version without a label off for good."""
+        """Takes a version off for good; one that is stable only after another has taken its place."""
         journal = self._repository.journal()
-        labels = [label for label, meant in journal.labels.items() if meant == number]
-        if labels:
-            raise UserError(
-                f"--version={number}: is {' and '.join(labels)}; promote, roll back or publish another first"
-            )
+        if journal.labels.get("stable") == number:
+            raise UserError(f"--version={number}: is stable; promote, roll back or publish another first")
+        if number in journal.labels.values():
+            self._repository.unlabel(number)
         if journal.version(number).state not in GONE:
             self._repository.mark(number, "unlisted", reason=reason)
         self.settle()
@@ -299,6 +295,14 @@ class Publisher:
         if not able:
             raise UserError(f"rollback: no version before {stable} may answer again: they saw deleted rows or are gone")
         return max(able)
+
+
+def check_servers(servers: Sequence[Client], settings: PublishSettings) -> None:
+    """Raises `UserError` where the servers do not go with the settings."""
+    if settings.offline and servers:
+        raise UserError("--offline: no server reads the directory, and yet --server names one")
+    if settings.reload and not any(client.server.startswith("grpc://") for client in servers):
+        raise UserError("--reload: goes by gRPC; expected a --server=grpc://host:8500")
 
 
 def _why(seen: int) -> str:
