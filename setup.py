@@ -53,6 +53,7 @@ setup(
         "dev": [
             "jax==0.7.0",
             "ray>=2.52",
+            "tensorflow-serving-api>=2.20,<2.21",
             "pytest>=8",
             "pytest-timeout",
             "pytest-xdist",

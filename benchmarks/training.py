@@ -12,6 +12,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -41,7 +42,8 @@ def ours(stem: str, precision: str, images: np.ndarray, labels: np.ndarray) -> C
     return lambda: float(step(images, targets, weights, 0.01))
 
 
-def pytorch(stem: str, precision: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], object]:
+def torch_resnet18(stem: str, classes: int = 10) -> Any:
+    """The same ResNet18 in PyTorch, channels last."""
     import torch
     from torch import nn
 
@@ -59,7 +61,6 @@ def pytorch(stem: str, precision: str, images: np.ndarray, labels: np.ndarray) -
             inner = torch.relu(self.norm1(self.conv1(x)))
             return torch.relu(self.norm2(self.conv2(inner)) + self.shortcut(x))
 
-    torch.set_num_threads(2)
     large = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
     small = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
     layers, channels = large if stem == "imagenet" else small, 64
@@ -67,8 +68,16 @@ def pytorch(stem: str, precision: str, images: np.ndarray, labels: np.ndarray) -
         for block in range(2):
             layers.append(Block(channels, out, 2 if stage and not block else 1))
             channels = out
-    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10))
-    net = net.to(memory_format=torch.channels_last)
+    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes))
+    return net.to(memory_format=torch.channels_last)
+
+
+def pytorch(stem: str, precision: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], object]:
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(2)
+    net = torch_resnet18(stem)
     optimiser = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9, weight_decay=5e-4)
     x = torch.from_numpy(np.moveaxis(images, 3, 1).copy()).contiguous(memory_format=torch.channels_last)
     y = torch.from_numpy(labels)

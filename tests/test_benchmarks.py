@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import audit, forgetting, unlearning
+from benchmarks import audit, forgetting, serving, unlearning
 from tests.loop_config import tiny_config
 from tfpdu.common import UserError, files
 from tfpdu.data import load
@@ -139,3 +139,17 @@ def test_the_audit_asks_each_row_once_and_once_a_view():
     assert line["asked"] % 3 == 0
     assert line["ratio"] == pytest.approx(line["audit_seconds"] / line["forward_seconds"])
     assert line["peak_gb"] > line["growth_gb"] >= 0
+
+
+# ---- serving: what an export costs to ask ----------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_an_ensemble_is_compared_with_one_member():
+    rows = serving.measure(["imagenet"], [1, 3], k=2, width=2, side=8, seconds=0.01, threads=2)
+    assert [(row["batch"], row["contender"]) for row in rows] == [
+        (batch, name) for batch in (1, 3) for name in ("ResNet18", "ensemble of 2")
+    ]
+    assert all(row["ratio"] == 1 for row in rows[::2])
+    assert all(0 < row["p50_ms"] <= row["p99_ms"] for row in rows)
+    assert set(serving.grouped(2, 1, 4, 2, 0.01)) == {"in turn", "grouped"}

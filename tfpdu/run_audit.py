@@ -17,14 +17,12 @@ from tfpdu.audit import (
 )
 from tfpdu.audit.attacks import required
 from tfpdu.audit.subject import Subject, subject_of_predict
-from tfpdu.common.errors import UserError
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.common.seeds import id_hashes
 from tfpdu.ensemble import Ensemble
 from tfpdu.preparation import Material
 from tfpdu.settings import LEAST_CANARIES, Settings
-from tfpdu.state import State
-from tfpdu.steps import Step, last_step
+from tfpdu.state import standing
 
 
 def shard_extras(ensemble: Ensemble, shard: np.ndarray, material: Material, seed: int) -> Extras:
@@ -95,29 +93,17 @@ def subject_of_run(settings: Settings, run: RunDirectory, iteration: int | None 
     Raises:
       UserError: no iteration is done, or the weights are not there any more.
     """
-    last = last_step(run)
-    if last is None:
-        raise UserError(f"--workdir={run.path}: no iteration is done, so there is no model to audit")
-    step = last if iteration is None else Step(iteration)
-    if step > last:
-        raise UserError(f"--iteration={iteration}: the last one that is done is {last.iteration}")
-    state = State.open(settings, run)
-    table = state.tables.now(step)
-    ensemble = state.learner.found(table.records, table.shard, table.slice, table.weights)
-    if ensemble is None:
-        raise UserError(
-            f"--workdir={run.path}: the weights of step {step.name} are not there; a later step replaced them, or this"
-            " version of tfpdu, its settings or libraries are others than the run's"
-        )
+    found = standing(settings, run, iteration)
+    state, step, table = found.state, found.step, found.table
     gone, drawn = state.tables.gone(step), state.material.drawn
     pools = state.material.pools
     subject = subject_of_predict(
-        ensemble.probabilities,
+        found.ensemble.probabilities,
         {"all_originals": drawn, "forgotten": drawn.take(gone), "remaining": drawn.take(~gone)},
         (pools.non_members_calibration, pools.non_members_evaluation),
         policy=settings.views,
         seed=settings.seed,
-        extras=shard_extras(ensemble, table.shard, state.material, settings.seed),
+        extras=shard_extras(found.ensemble, table.shard, state.material, settings.seed),
         title=f"{run.path.resolve().name}, step {step.name}",
     )
     return dataclasses.replace(subject, iteration=step.iteration)

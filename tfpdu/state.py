@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from tfpdu.bias import Prior
+from tfpdu.common import UserError
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Pools, Records
+from tfpdu.ensemble import Ensemble
 from tfpdu.preparation import Material, fit_prior, prepare_data
 from tfpdu.settings import Settings
+from tfpdu.steps import Step, last_step
+from tfpdu.synthesis import Table
 from tfpdu.tables import Tables
 from tfpdu.unlearning import Ledger, ShardedLearner
 
@@ -52,6 +56,46 @@ class State:
         prior = fit_prior(material, settings, run)
         tables = Tables(material, prior, settings, run, deleted)
         return cls(settings, run, material, prior, learner_of(material, settings, run.path), tables)
+
+
+@dataclasses.dataclass(frozen=True)
+class Standing:
+    """What a step has left: the state, the table that is learned, and its ensemble."""
+
+    state: State
+    step: Step
+    table: Table
+    ensemble: Ensemble
+
+
+def standing(settings: Settings, run: RunDirectory, iteration: int | None = None) -> Standing:
+    """The ensemble of a run directory, which this process holds; nothing in it is changed.
+
+    Args:
+      settings: of the run.
+      run: its directory.
+      iteration: whose ensemble; None: the last step's, deletion rounds included.
+
+    Raises:
+      UserError: no iteration is done, or the weights are not there any more.
+    """
+    last = last_step(run)
+    if last is None:
+        raise UserError(f"--workdir={run.path}: no iteration is done, so there is no model")
+    step = last if iteration is None else Step(iteration)
+    if step > last:
+        raise UserError(f"--iteration={iteration}: the last one that is done is {last.iteration}")
+    state = State.open(settings, run)
+    table = state.tables.now(step)
+    if not len(table.records):
+        raise UserError(f"--workdir={run.path}: no row is left to learn from, so there is no model")
+    ensemble = state.learner.found(table.records, table.shard, table.slice, table.weights)
+    if ensemble is None:
+        raise UserError(
+            f"--workdir={run.path}: the weights of step {step.name} are not there; a later step replaced them, or this"
+            " version of tfpdu, its settings or libraries are others than the run's"
+        )
+    return Standing(state, step, table, ensemble)
 
 
 def learner_of(material: Material, settings: Settings, directory: str | Path) -> ShardedLearner:

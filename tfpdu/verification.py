@@ -8,6 +8,7 @@ every generator that saw a deleted row is owned up to. `replay` learns the rows 
 import dataclasses
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -16,12 +17,16 @@ from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import unlabelled
 from tfpdu.preparation import Material, prepare_data
 from tfpdu.purge import cards
+from tfpdu.serving.versions import JOURNAL, Repository
 from tfpdu.settings import Settings
 from tfpdu.state import learner_of, open_ledger
 from tfpdu.steps import Step, last_step
 from tfpdu.synthesis import Samples, Table
 from tfpdu.tables import Tables
 from tfpdu.unlearning import Ledger, ShardedLearner, Tombstones
+
+PUBLISHED = "published.json"  # of the run directory: where versions of it went
+VERSIONS = "versions"  # name of what is found about them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +70,8 @@ class _Verification:
             yield self._receipts(ledger)
             yield self._pictures(ledger)
             yield self._generators(ledger)
+            if self._run.file(PUBLISHED).exists():
+                yield self._versions(ledger)
         deleted = ledger.deleted(material.ids) if ledger else frozenset()
         yield self._rows(material, deleted)
         current = self._current(material, deleted)
@@ -119,6 +126,26 @@ class _Verification:
                     "generator", False, f"{path}: it learned {len(seen)} deleted rows, and no receipt says so"
                 )
         return Finding("generator", True, owned[-1] if owned else "learned no deleted row")
+
+    def _versions(self, ledger: Ledger) -> Finding:
+        """No version that answers saw a deleted row; in service mode none that did is on the disk."""
+        wrong, notes, deleted = [], [], ledger.history().deleted
+        for place in files.read_json(self._run.file(PUBLISHED)):
+            base, name = Path(place["models"]), place["name"]
+            if not (base / name / JOURNAL).exists():
+                notes.append(f"{base / name}: is not there any more, or cannot be seen from here")
+                continue
+            repository = Repository(base, name)
+            listed = repository.journal().listed()
+            for number, seen in repository.tainted(deleted).items():
+                words = f"learned {seen} deleted rows" if seen > 0 else "has no lineage that can be read"
+                if number in listed:
+                    wrong.append(f"{repository.path(number)}: {words} and is published; publish the run again")
+                elif seen > 0 and self._settings.deletion.mode == "service":
+                    wrong.append(f"{repository.path(number)}: {words} and is still there; publish with --server")
+            wrong += [line for number in listed if (line := repository.damage(number))]
+            notes.append(f"{base / name}: {len(listed)} published")
+        return Finding(VERSIONS, not wrong, "; ".join(wrong or notes))
 
     # ---- what is learned -----------------------------------------------------------------------
 

@@ -106,7 +106,7 @@ def _exit_code(main: Callable[[Sequence[str]], None], argv: list[str], arguments
 
 def _help(module: ModuleType) -> str:
     """What the command is for, and its flags."""
-    own = flags.FLAGS.get_flags_for_module(module) + flags.FLAGS.get_flags_for_module(__name__)
+    own = flags.FLAGS.get_key_flags_for_module(module) + flags.FLAGS.get_flags_for_module(__name__)
     lines = [f"  --{flag.name}: {flag.help}" for flag in sorted(set(own), key=lambda flag: flag.name)]
     return "\n".join([(module.__doc__ or "").strip(), "", "flags:", *lines, "  --helpfull: all flags"])
 

@@ -10,7 +10,13 @@ its next iteration. The rows are unlearned exactly, what saw them is removed, th
 what was done. The same --request_id twice is one request. --dry_run says what it would cost, and changes nothing.
 
 Both say where a request falls on one group: more of its rows go than blind choice would take. Exit codes: 0 done; 2 the
-input is at fault; 3 done, and a group's accuracy is under config.deletion.group_floor.
+input is at fault; 3 done, and a group's accuracy is under config.deletion.group_floor, or a gate of --fail_if kept it
+from being published.
+
+    tfpdu forget --workdir=runs/mine --publish=models --server=localhost:8501
+
+brings what is left to TensorFlow Serving and withdraws every version that saw a deleted row, see `tfpdu serving
+--help`; also where nothing is pending. Several deletions are batched by publishing less often than one forgets.
 """
 
 import sys
@@ -19,19 +25,21 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from tfpdu.cli import app
+from tfpdu.cli import app, publishing
 from tfpdu.common import say
 from tfpdu.common.errors import Busy, UserError
 
 if TYPE_CHECKING:
     from tfpdu.common.run_directory import RunDirectory
 
+flags.adopt_module_key_flags(publishing)
 _WORKDIR = flags.DEFINE_string("workdir", "", "the run directory")
 _IDS = flags.DEFINE_list("ids", [], "ids of the rows, with commas between them")
 _IDS_FILE = flags.DEFINE_string("ids_file", "", "a text file with one id a line")
 _SUBJECT = flags.DEFINE_string("subject", "", "all rows of this person")
 _WHERE = flags.DEFINE_string("where", "", "all rows for which this holds, e.g. \"label == 3 and young == 'yes'\"")
 _REQUEST_ID = flags.DEFINE_string("request_id", "", "your name for the request; asked for again, it is done only once")
+_PUBLISH = flags.DEFINE_string("publish", "", "the directory of models to publish what is left in, when it is done")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "say what would be deleted, retrained and left, and how long it takes")
 
 
@@ -46,6 +54,8 @@ def _main(argv: Sequence[str]) -> None:
     asked = bool(_IDS.value or _IDS_FILE.value or _SUBJECT.value or _WHERE.value)
     if not asked and (_REQUEST_ID.value or _DRY_RUN.value or Ledger.found(run.path) is None):
         raise UserError("--ids, --ids_file, --subject, --where: expected one of them; nothing is pending")
+    if _PUBLISH.value:
+        publishing.check_flags(_PUBLISH.value)
     if asked:
         from tfpdu.requests import acknowledge, forecast_deletion
 
@@ -65,13 +75,16 @@ def _main(argv: Sequence[str]) -> None:
             rounds = carry_out(settings, run)
             if run.file("report.html").exists():  # without a round too: a process may have been killed before this
                 write_report(run.path, show_originals=settings.show_originals)
+            for number in rounds:
+                print(run.file("receipts", f"round-{number:04d}.html"))
+            if _PUBLISH.value:
+                publishing.publish(settings, run, _PUBLISH.value)
     except Busy as busy:
         if not Ledger(run.path).pending():
             raise
-        say(f"{busy}; the request is pending: a run carries it out before its next iteration, or call this again")
+        late = "; nothing was published" if _PUBLISH.value else ""
+        say(f"{busy}; the request is pending: a run carries it out before its next iteration, or call this again{late}")
         return
-    for number in rounds:
-        print(run.file("receipts", f"round-{number:04d}.html"))
     tell_of_floor(run, rounds, settings.deletion.group_floor)
 
 

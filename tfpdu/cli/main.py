@@ -27,6 +27,7 @@ COMMANDS = {
     ),
     "compare": ("tfpdu.cli.compare", "runs beside the numbers of the paper: verdicts, intervals, reasons"),
     "results": ("tfpdu.cli.results", "the experiments of the paper and ours: run, resume, collect, tables over seeds"),
+    "serving": ("tfpdu.cli.serving", "export, publish, withdraw versions for TensorFlow Serving; ask its servers"),
     "report": ("tfpdu.cli.report", "write report.html anew from a run directory"),
 }
 
