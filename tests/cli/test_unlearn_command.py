@@ -1,34 +1,40 @@
 """`tfpdu unlearn`: any Keras model forgets rows; its settings, its files, bad input in one line."""
 
 import json
-import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from absl import flags
 
 ROOT = Path(__file__).parents[2]
 
 
-def unlearn(capsys, *arguments):
-    """Exit code and both streams of the command, run in this process."""
-    from tfpdu.cli import unlearn as command
+WRONG = [
+    ({"forget": ""}, [], "--forget: expected one"),
+    ({"model": ""}, [], "--model: expected one"),
+    ({"retain": ""}, ["--method=fine_tune"], "needs retained rows"),
+    ({"retain": "all.npz"}, [], "has the very pixels of a row to forget (12 such)"),
+    ({}, ["--method=amum"], "did you mean 'amun'"),
+    ({}, ["--set=epoch=3"], "did you mean 'epochs'"),
+    ({}, ["--set=epochs=-3"], "epochs: expected a number above 0"),
+    ({}, ["--set=epochs"], "expected name=value"),
+    ({}, ["--set=attack.steps=0"], "steps: expected a number above 0"),
+    ({"model": "forget.npz"}, [], "not a Keras model"),
+    ({"forget": "nowhere.npz"}, [], "no such"),
+]
 
-    flags.FLAGS.unparse_flags()
-    for name in flags.FLAGS.get_flags_for_module(command):
-        name.unparse()
-    before = sys.argv
-    sys.argv = ["tfpdu unlearn", *map(str, arguments)]
-    try:
-        with pytest.raises(SystemExit) as end:
-            command.main()
-    finally:
-        sys.argv = before
-    streams = capsys.readouterr()
-    return int(end.value.code or 0), streams.out, streams.err
+
+def unlearn(*commands):
+    """[exit code, stdout, stderr] of each command, all run in one process."""
+    lists = [[str(word) for word in command] for command in commands]
+    run = subprocess.run(
+        [sys.executable, str(Path(__file__).parent / "many.py"), "tfpdu.cli.unlearn"],
+        input=json.dumps(lists), cwd=ROOT, capture_output=True, text=True, timeout=300, check=True,
+    )  # fmt: skip
+    return json.loads(run.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +63,23 @@ def words(folder, **changes):
     return [f"--{name}={path}" for name, path in given.items()]
 
 
-def test_a_model_forgets_rows_and_the_new_one_and_what_was_done_are_written(folder, capsys):
+@pytest.fixture(scope="module")
+def done(folder):
+    """What the command says to all that is asked of it here."""
+    output = f"--output={folder / 'new.keras'}"
+    chosen = ["--method=gradient_ascent", "--set=epochs=5", "--set=learning_rate=0.02", "--pixels=0..1", output]
+    never = f"--output={folder / 'never.keras'}"
+    wrong = [[*words(folder, **changes), never, *more] for changes, more, _ in WRONG]
+    nested = ["--set=attack.max_epsilon=20.48", "--set=schedule=cosine", f"--output={folder / 'amun.keras'}"]
+    amun = [*words(folder), "--method=amun", *nested, "--set=epochs=3", "--pixels=0..1"]
+    keys = ("forgets", "again", "settings", "amun", *range(len(WRONG)))
+    commands = [[*words(folder), *chosen], [*words(folder), *chosen], ["--method=scrub", "--settings"], amun, *wrong]
+    return dict(zip(keys, unlearn(*commands), strict=True))
+
+
+def test_a_model_forgets_rows_and_the_new_one_and_what_was_done_are_written(folder, done):
     output = folder / "new.keras"
-    chosen = ["--method=gradient_ascent", "--set=epochs=5", "--set=learning_rate=0.02"]
-    code, out, err = unlearn(capsys, *words(folder), *chosen, "--pixels=0..1", f"--output={output}")
+    code, out, err = done["forgets"]
     assert code == 0, err
     assert out.splitlines()[-1] == str(output)
     card = json.loads(output.with_suffix(".json").read_text())
@@ -72,56 +91,31 @@ def test_a_model_forgets_rows_and_the_new_one_and_what_was_done_are_written(fold
     assert card["after"]["loss_auc"] < card["before"]["loss_auc"]
     images = np.load(folder / "forget.npz")["images"][:3] / np.float32(255)
     assert keras.models.load_model(output)(images).shape == (3, 3)
-    refused, _, again = unlearn(capsys, *words(folder), f"--output={output}")
-    assert refused == 2
-    assert "is there already" in again
 
 
-def test_settings_go_into_nested_ones_and_over_what_other_flags_say():
-    from tfpdu.cli.unlearn import settings_of
-    from tfpdu.unlearning.methods import METHODS, AttackSettings
-
-    given = {"attack": AttackSettings(pixel_max=1.0)}
-    made = settings_of(METHODS["amun"], ["attack.max_epsilon=20.48", "schedule=cosine", "epochs=3"], given)
-    assert (made.attack.max_epsilon, made.attack.pixel_max, made.schedule, made.epochs) == (20.48, 1.0, "cosine", 3)
+def test_a_file_that_is_there_is_not_written_over(done):
+    assert done["again"][0] == 2
+    assert "is there already" in done["again"][2]
 
 
-def test_settings_tells_a_methods_settings_and_its_source(capsys):
-    code, out, _ = unlearn(capsys, "--method=scrub", "--settings")
+def test_settings_go_into_nested_ones_and_over_what_other_flags_say(folder, done):
+    assert done["amun"][0] == 0, done["amun"][2]
+    settings = json.loads((folder / "amun.json").read_text())["settings"]
+    assert (settings["schedule"], settings["epochs"]) == ("cosine", 3)
+    assert (settings["attack"]["max_epsilon"], settings["attack"]["pixel_max"]) == (20.48, 1.0)
+
+
+def test_settings_tells_a_methods_settings_and_its_source(done):
+    code, out, _ = done["settings"]
     assert code == 0
     assert "--set=temperature=4.0" in out
     assert "Kurmanji" in out
 
 
-@pytest.mark.parametrize(
-    ("changes", "more", "line"),
-    [
-        ({"forget": ""}, [], "--forget: expected one"),
-        ({"model": ""}, [], "--model: expected one"),
-        ({"retain": ""}, ["--method=fine_tune"], "needs retained rows"),
-        ({"retain": "all.npz"}, [], "has the very pixels of a row to forget (12 such)"),
-        ({}, ["--method=amum"], "did you mean 'amun'"),
-        ({}, ["--set=epoch=3"], "did you mean 'epochs'"),
-        ({}, ["--set=epochs=-3"], "epochs: expected a number above 0"),
-        ({}, ["--set=epochs"], "expected name=value"),
-        ({}, ["--set=attack.steps=0"], "steps: expected a number above 0"),
-        ({"model": "forget.npz"}, [], "not a Keras model"),
-        ({"forget": "nowhere.npz"}, [], "no such"),
-    ],
-)
-def test_bad_input_ends_with_2_and_one_line_and_writes_nothing(folder, capsys, changes, more, line):
-    output = folder / "never.keras"
-    code, _, err = unlearn(capsys, *words(folder, **changes), f"--output={output}", *more)
+@pytest.mark.parametrize("case", range(len(WRONG)), ids=[line for _, _, line in WRONG])
+def test_bad_input_ends_with_2_and_one_line_and_writes_nothing(folder, done, case):
+    code, _, err = done[case]
     assert code == 2, err
-    assert line in err
+    assert WRONG[case][2] in err
     assert err.count("\n") == 1
-    assert not output.exists()
-
-
-def test_the_script_is_a_door_to_the_command(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["scripts/unlearn.py", "--helpshort"])
-    monkeypatch.setattr(sys, "path", [str(ROOT / "scripts"), *sys.path])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(ROOT / "scripts/unlearn.py"))
-    assert not end.value.code
-    assert "--forget: rows to forget" in capsys.readouterr().out
+    assert not (folder / "never.keras").exists()
