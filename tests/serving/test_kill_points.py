@@ -20,6 +20,8 @@ from tfpdu.serving.versions import Repository
 
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.slow
+
 
 class Doomed:
     """The process that publishes, see `tests.serving.doomed`."""
@@ -129,7 +131,7 @@ def record(base):
     return {"names": names, "journal": journal, "config": text}
 
 
-@pytest.fixture(scope="module", params=["disk", pytest.param("bucket", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["disk", "bucket"])
 def story(request, tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("story"), request.param == "disk")
     yield told
@@ -157,18 +159,11 @@ def test_the_story_changes_the_disk_where_it_matters(story):
     assert "rename toy/.export-gone-1" in text
 
 
-def test_a_few_kills_leave_whole_versions(story, tmp_path):
-    for i, at in enumerate(sample(story, 5, 0)):
-        story.kill(tmp_path / str(i), at)
-
-
-@pytest.mark.slow
 def test_kills_at_fifty_changes_leave_whole_versions(story, tmp_path):
     for i, at in enumerate(sample(story, 50, 1)):
         story.kill(tmp_path / str(i), at)
 
 
-@pytest.mark.slow
 def test_kills_at_random_moments_leave_whole_versions(story, tmp_path):
     for i, after in enumerate(np.random.default_rng(2).uniform(0.001, 0.4, 25)):
         story.kill(tmp_path / str(i), after=float(after))

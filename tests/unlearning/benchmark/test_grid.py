@@ -65,6 +65,7 @@ def test_logits_of_the_original_and_of_the_reference_are_kept_with_ids(finished)
     assert right == reference["test_accuracy"]
 
 
+@pytest.mark.slow
 def test_requests_that_follow_each_other_are_measured_after_each(tmp_path):
     benchmark = Benchmark(settings(scenarios=("successive:2x0.1",)), TABLES, tmp_path)
     benchmark.run()
@@ -73,6 +74,7 @@ def test_requests_that_follow_each_other_are_measured_after_each(tmp_path):
     assert lines["fine_tune"]["test_accuracy"] == lines["fine_tune"]["steps"][-1]["test_accuracy"]
 
 
+@pytest.mark.slow
 def test_a_method_that_needs_retained_rows_is_skipped_where_there_are_none(tmp_path):
     benchmark = Benchmark(
         settings(scenarios=("no_retain:0.1",), methods=("fine_tune", "gradient_ascent")), TABLES, tmp_path
