@@ -37,7 +37,8 @@ def rung(config: dict[str, Any], directory: Path, samples: int) -> dict[str, Any
     from tfpdu.common.determinism import configure
     from tfpdu.diffusion import denoising_losses
     from tfpdu.evaluation import Evaluation, evaluate_generator
-    from tfpdu.preparation import gather, generator_rows, train_generator
+    from tfpdu.material import gather
+    from tfpdu.preparation import generator_rows, train_generator
     from tfpdu.settings import Settings
 
     settings = Settings.from_config(config)

@@ -14,7 +14,7 @@ from tfpdu.common import UserError
 from tfpdu.diffusion import fit_generator, load_generator
 from tfpdu.ensemble import EnsembleSettings
 from tfpdu.evaluation import Evaluation, evaluate_generator, training_rows
-from tfpdu.preparation import gather
+from tfpdu.material import gather
 from tfpdu.settings import Settings
 
 ROOT = Path(__file__).parents[1]

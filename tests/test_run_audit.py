@@ -10,7 +10,7 @@ from tfpdu.audit import AuditSettings, Extras, coin_flips
 from tfpdu.common import UserError, files
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.loop import run_pdu
-from tfpdu.preparation import cut, gather
+from tfpdu.material import cut, gather
 from tfpdu.run_audit import one_run_of, shard_extras, subject_of_run, within_reach
 from tfpdu.settings import Settings
 from tfpdu.state import State

@@ -21,7 +21,7 @@ from tfpdu.common.interrupt import safe_point
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Records, concatenate
 from tfpdu.ensemble import Ensemble
-from tfpdu.preparation import prepare_data
+from tfpdu.material import prepare_data
 from tfpdu.purge import purge
 from tfpdu.receipts import write_receipt
 from tfpdu.reporting import write_report

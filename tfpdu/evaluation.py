@@ -25,7 +25,8 @@ from tfpdu.diffusion import (
 )
 from tfpdu.ensemble import EnsembleSettings
 from tfpdu.ensemble.initial import InitialWeights
-from tfpdu.preparation import Judge, Material, Predict, fit_classifier, fit_judge, fit_steering, known_rows
+from tfpdu.material import Material
+from tfpdu.preparation import Judge, Predict, fit_classifier, fit_judge, fit_steering, known_rows
 from tfpdu.settings import Settings
 
 

@@ -21,7 +21,7 @@ from tfpdu.diffusion import fit_generator
 from tfpdu.diffusion.training import Training, training_batches
 from tfpdu.ensemble import Ensemble
 from tfpdu.ensemble.trainer import Rows, Span, Trainer
-from tfpdu.preparation import Material, gather
+from tfpdu.material import Material, gather
 from tfpdu.settings import Settings
 
 

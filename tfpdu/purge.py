@@ -13,7 +13,8 @@ import numpy as np
 from tfpdu.common import files
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import ImageStore, Records
-from tfpdu.preparation import ROWS, load_data, recorded, showcase, without_strangers
+from tfpdu.material import ROWS, load_data, recorded, without_strangers
+from tfpdu.preparation import showcase
 from tfpdu.settings import Settings
 
 PER_ROW = ("draw", "shard", "slice", "leaves", "content")  # columns of the record of rows, over S

@@ -8,7 +8,7 @@ import tfpdu
 from tfpdu.common import files
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.diffusion import pretrained_rows
-from tfpdu.preparation import Material
+from tfpdu.material import Material
 from tfpdu.purge import cards
 from tfpdu.reporting import write_receipt_page
 from tfpdu.settings import Settings

@@ -6,7 +6,7 @@ from tfpdu.audit.concentration import SHOWN, concentrated
 from tfpdu.common import UserError, files
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import unlabelled
-from tfpdu.preparation import ROWS, prepare_data
+from tfpdu.material import ROWS, prepare_data
 from tfpdu.receipts import incomplete
 from tfpdu.settings import Settings
 from tfpdu.state import open_ledger

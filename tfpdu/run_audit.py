@@ -20,7 +20,7 @@ from tfpdu.audit.subject import Subject, subject_of_predict
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.common.seeds import id_hashes
 from tfpdu.ensemble import Ensemble
-from tfpdu.preparation import Material
+from tfpdu.material import Material
 from tfpdu.settings import LEAST_CANARIES, Settings
 from tfpdu.state import standing
 

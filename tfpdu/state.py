@@ -10,7 +10,8 @@ from tfpdu.common import UserError
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Pools, Records
 from tfpdu.ensemble import Ensemble
-from tfpdu.preparation import Material, fit_prior, prepare_data
+from tfpdu.material import Material, prepare_data
+from tfpdu.preparation import fit_prior
 from tfpdu.settings import Settings
 from tfpdu.steps import Step, last_step
 from tfpdu.synthesis import Table

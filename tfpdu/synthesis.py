@@ -24,8 +24,8 @@ from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Records, concatenate
 from tfpdu.diffusion import Generator, load_generator, load_pretrained, require_quality, without_copies
 from tfpdu.ensemble import assign_new
+from tfpdu.material import Material
 from tfpdu.preparation import (
-    Material,
     fit_generator_for,
     fit_judge,
     fit_steering,

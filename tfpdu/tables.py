@@ -11,7 +11,7 @@ from tfpdu.bias.resample import source_id
 from tfpdu.common import UserError, files
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Records
-from tfpdu.preparation import Material
+from tfpdu.material import Material
 from tfpdu.settings import Settings
 from tfpdu.steps import FIRST, Step
 from tfpdu.synthesis import Exhausted, Samples, Synthesis, Table, join

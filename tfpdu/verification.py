@@ -15,7 +15,7 @@ import numpy as np
 from tfpdu.common import UserError, files
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import unlabelled
-from tfpdu.preparation import Material, prepare_data
+from tfpdu.material import Material, prepare_data
 from tfpdu.purge import cards
 from tfpdu.serving.versions import JOURNAL, Repository
 from tfpdu.settings import Settings

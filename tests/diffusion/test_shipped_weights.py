@@ -8,7 +8,7 @@ from tfpdu_configs import digits
 
 from tfpdu.diffusion import load_pretrained
 from tfpdu.diffusion.pretrained import SHIPPED
-from tfpdu.preparation import gather
+from tfpdu.material import gather
 from tfpdu.settings import Settings
 
 PRESETS = {"digits": digits.get_config("public")}

@@ -10,12 +10,12 @@ from tfpdu.common import UserError
 from tfpdu.data import AttributeSpec, Records
 from tfpdu.data.attributes import Column
 from tfpdu.data.image_folder import Table
+from tfpdu.material import cut
 from tfpdu.own_data.choices import choose
 from tfpdu.own_data.config_file import config_text
 from tfpdu.own_data.inspection import Findings
 from tfpdu.own_data.project import _loaded
 from tfpdu.own_data.request import Columns, Request
-from tfpdu.preparation import cut
 from tfpdu.settings import Settings
 
 

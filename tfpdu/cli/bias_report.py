@@ -33,7 +33,7 @@ def bias_of(config: dict[str, Any], problems: str | Path = "") -> dict[str, Any]
 
     from tfpdu.augment import debias
     from tfpdu.data import cut_pools, draw, load
-    from tfpdu.preparation import POOL_SEED
+    from tfpdu.material import POOL_SEED
     from tfpdu.settings import Settings
 
     settings = Settings.from_config(config)

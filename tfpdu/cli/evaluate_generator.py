@@ -46,7 +46,7 @@ def _main(argv: Sequence[str]) -> None:
     from tfpdu.diffusion import load_pretrained, note_metrics
     from tfpdu.ensemble.transfer import read_initial
     from tfpdu.evaluation import Evaluation, evaluate_generator
-    from tfpdu.preparation import gather
+    from tfpdu.material import gather
     from tfpdu.settings import Settings
 
     settings = Settings.from_config(app.as_dict(_CONFIG.value))

@@ -10,8 +10,8 @@ from tfpdu.bias.additions import demand_of, meet
 from tfpdu.bias.priors import cells_of, given_prior, uniform_prior
 from tfpdu.common.errors import UserError
 from tfpdu.data import DrawSettings, PoolSizes, Records, cut_pools, draw
+from tfpdu.material import POOL_SEED
 from tfpdu.own_data.inspection import Findings
-from tfpdu.preparation import POOL_SEED
 
 GENERATOR_ROWS = 1000  # half of what the celeb_a preset's generator learns from, which passes its quality gate
 MIN_CELL = 20  # as generator.min_cell: a cell of fewer rows is not conditioned on, since its rows would be copied

@@ -13,11 +13,11 @@ from pathlib import Path
 from tfpdu.common import files
 from tfpdu.data.image_folder import ID
 from tfpdu.data.shelf import Shelf
+from tfpdu.material import cut
 from tfpdu.own_data.choices import Choices, choose
 from tfpdu.own_data.config_file import config_text
 from tfpdu.own_data.inspection import OUT, Findings, inspect_pictures
 from tfpdu.own_data.request import Request, check_home
-from tfpdu.preparation import cut
 from tfpdu.settings import Settings
 
 IN_MEMORY_GB = 4.0

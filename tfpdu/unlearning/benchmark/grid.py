@@ -14,7 +14,7 @@ from tfpdu.common import UserError, files, say
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.progress import Progress
 from tfpdu.data import Records
-from tfpdu.unlearning.benchmark import measures
+from tfpdu.unlearning.benchmark import measures, resistance
 from tfpdu.unlearning.benchmark.measures import Answers, Asked, Membership, Population
 from tfpdu.unlearning.benchmark.models import Models, Tables, examples, true_class
 from tfpdu.unlearning.benchmark.recipes import RETRAIN, Request, Unlearned, carry_out, recipe, usable
@@ -129,10 +129,10 @@ class Benchmark:
         if number == len(task.requests) - 1:
             line |= measures.views_attacks(asked, tables, split, settings.views, cell.seed, settings.audit_rows)
             line |= measures.shifted(asked, tables, settings.robust_rows or 500, cell.seed)
-            line |= measures.spreads(asked, tables, task, split)
+            line |= resistance.spreads(asked, tables, task, split)
             if settings.robust_rows:
                 resisted = (settings.robust_rows, settings.robust_attacks, cell.seed)
-                line |= measures.robustness(asked, tables, task, split, *resisted)
+                line |= resistance.robustness(asked, tables, task, split, *resisted)
             line["confidence"] = measures.histograms(found, tables, task, split)
         self._keep(cell, number, found, split)
         reference = self._reference(cell, number)

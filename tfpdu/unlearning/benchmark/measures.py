@@ -1,4 +1,4 @@
-"""What a model is after it has forgotten: accuracies, membership, distance from retraining, robustness, layers, groups.
+"""What a model is after it has forgotten: accuracies, membership, distance from retraining, groups.
 
 References:
   [1] Ebrahimpour-Boroojeny, Sundaram, Chandrasekaran. Not all wrong is bad: using adversarial examples for unlearning.
@@ -9,7 +9,7 @@ References:
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -17,19 +17,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfpdu.audit import (
-    ROBUSTNESS_ATTACKS,
     AuditSettings,
     References,
     auc,
     audit_members,
     forget_retain_test,
     group_metrics,
-    layer_spread_gap,
     rmia_scores,
-    robust_accuracy,
 )
 from tfpdu.audit.losses import cross_entropy
-from tfpdu.common import UserError
 from tfpdu.common.seeds import hashed_order
 from tfpdu.data import Records, ViewPolicy
 from tfpdu.ensemble.networks import compiled_graph, evaluate
@@ -40,7 +36,6 @@ from tfpdu.unlearning.benchmark.scenarios import Task
 BATCH = 500  # pictures that a model is asked about at once
 GAMMA = 1.0  # of RMIA; with 2, as in [1], rows that all models are sure of are all alike
 BINS = 20  # of the histograms of confidence
-SPLITS = ("forget", "retain", "test")
 GAP = ("forget_accuracy", "retain_accuracy", "test_accuracy", "ft_auc")  # whose differences to retraining are averaged
 
 
@@ -281,58 +276,6 @@ def shifted(model: Asked, tables: Tables, rows: int, seed: int) -> dict[str, flo
         model.logits(corrupted(np.asarray(test.images[:]), name, seed)).argmax(1) == test.labels for name in CORRUPTIONS
     ]
     return {"test_accuracy_corrupted": float(np.mean(right))}
-
-
-def robustness(
-    model: Asked, tables: Tables, task: Task, split: Population, rows: int, attacks: Sequence[str], seed: int
-) -> dict[str, float]:
-    """Accuracy under each attack on at most so many rows of forget, retain and test, "robust_<attack>_<split>".
-
-    All splits are attacked in one go, which compiles once. The plain accuracy on the same rows is beside them, since
-    a model that knows less has less to lose: "clean_<split>".
-    """
-    parts, places = _some_rows(tables, task, split, rows, seed)
-    images = np.concatenate([np.asarray(images[:]) for images, _, _ in parts])
-    labels, ids = (np.concatenate([part[which] for part in parts]) for which in (1, 2))
-    numbers: dict[str, float] = {}
-    for name in attacks:
-        left = robust_accuracy(model.model, images, labels, ROBUSTNESS_ATTACKS[name], ids=ids)
-        for where, place in zip(SPLITS, places, strict=True):
-            numbers[f"clean_{where}"] = left.part(place).clean_accuracy
-            numbers[f"robust_{name}_{where}"] = left.part(place).accuracy
-    return numbers
-
-
-def _some_rows(
-    tables: Tables, task: Task, split: Population, rows: int, seed: int
-) -> tuple[list[tuple[Any, np.ndarray, np.ndarray]], list[np.ndarray]]:
-    """(images, labels, ids) of some rows of each split, and where each split's rows lie when they are put together."""
-    train, test = tables.train, tables.test
-    parts, places, start = [], [], 0
-    for table, labels, chosen in (
-        (train, task.labels, split.forget),
-        (train, task.labels, split.retain),
-        (test, test.labels, np.ones(len(test), bool)),
-    ):
-        order = hashed_order(table.ids.tolist(), seed, "robustness")
-        some = order[chosen[order]][:rows]
-        parts.append((table.take(some).images, labels[some], table.ids[some]))
-        places.append(np.arange(start, start + len(some)))
-        start += len(some)
-    return parts, places
-
-
-def spreads(model: Asked, tables: Tables, task: Task, split: Population) -> dict[str, float]:
-    """The layer spread gap on retained rows, mean over the normalisation layers, by deviation and by variance."""
-    some = tables.train.take(split.retain)
-    numbers = {}
-    for spread in ("std", "variance"):
-        try:
-            found = layer_spread_gap(model.model, some.images, task.labels[split.retain], spread=spread)
-        except UserError:
-            return {}  # a network without normalisation has none
-        numbers[f"layer_spread_{spread}"] = found.mean_gap
-    return numbers
 
 
 def gap(numbers: Mapping[str, float], reference: Mapping[str, float]) -> dict[str, float]:
