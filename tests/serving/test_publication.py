@@ -38,7 +38,7 @@ def run(tmp_path_factory):
     """
     workdir = tmp_path_factory.mktemp("runs") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resnet, "_basic_block", lambda x, filters, stride, name: x)
+        patch.setattr(resnet, "basic_block", lambda x, filters, stride, name, even: x)
         yield begun(workdir, 0, **COPIES | {"ensemble__width": 5}, deletion__mode="service"), workdir
 
 
