@@ -187,6 +187,8 @@ class Settings:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Settings":
         """Builds and checks all settings; a value out of range is named as `config.<room>.<key>`."""
+        if "bench" in config:
+            raise UserError("--config: this is a benchmark's, for tfpdu benchmark; expected a run's, such as digits")
         try:
             return cls._from_config(config)
         except KeyError as error:

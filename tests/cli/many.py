@@ -17,6 +17,8 @@ from absl import flags
 def outcome(module, arguments):
     """Of the command with these arguments."""
     flags.FLAGS.unparse_flags()
+    for name in [name for name in flags.FLAGS if name.startswith("config.")]:  # made by overrides
+        delattr(flags.FLAGS, name)
     for flag in flags.FLAGS.get_flags_for_module(module):
         flag.unparse()
     sys.argv = [module.__name__, *arguments]

@@ -24,7 +24,7 @@ from tfpdu.cli import app
 from tfpdu.common.errors import UserError
 
 if TYPE_CHECKING:
-    from tfpdu.unlearning.benchmark import Benchmark
+    from tfpdu.unlearning.benchmark import Benchmark, BenchmarkSettings, Tables
 
 _CONFIG = app.define_config("bench_digits")
 _WORKDIR = flags.DEFINE_string("workdir", "", "directory of the benchmark; default runs/<data set of the config>")
@@ -46,10 +46,12 @@ def _main(argv: Sequence[str]) -> None:
         raise UserError("--config: expected a benchmark's, such as bench_digits; this is a run's, for tfpdu run")
     output = app.json_path(_OUTPUT.value)
     from tfpdu.common.run_directory import RunDirectory
+    from tfpdu.unlearning.benchmark import Benchmark
 
+    settings, tables = _prepared(config)  # before a directory is made for what cannot be
     run = RunDirectory(_WORKDIR.value or f"runs/bench_{config['data']['name']}", config, free=_FREE)
     with run.lock():
-        benchmark = _benchmark(config, run.path)
+        benchmark = Benchmark(settings, tables, run.path)
         if _TUNE.value:
             _tune(benchmark)
             return
@@ -64,15 +66,14 @@ def _main(argv: Sequence[str]) -> None:
             _write(benchmark, config, output or run.path / "benchmark.json")
 
 
-def _benchmark(config: dict[str, Any], directory: Path) -> "Benchmark":
+def _prepared(config: dict[str, Any]) -> "tuple[BenchmarkSettings, Tables]":
     from tfpdu.common.determinism import configure
     from tfpdu.data import PoolSizes, cut_pools, load
-    from tfpdu.unlearning.benchmark import Benchmark, BenchmarkSettings, Tables
+    from tfpdu.unlearning.benchmark import BenchmarkSettings, Tables
 
     settings = BenchmarkSettings.from_config(config)
     configure(settings.threads)
-    records = load(**config["data"], home=directory)
-    return Benchmark(settings, Tables.of(cut_pools(records, PoolSizes(**config["pools"]), 0), settings), directory)
+    return settings, Tables.of(cut_pools(load(**config["data"]), PoolSizes(**config["pools"]), 0), settings)
 
 
 def _tune(benchmark: "Benchmark") -> None:
