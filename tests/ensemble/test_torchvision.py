@@ -83,6 +83,7 @@ def nearest_mean_accuracy(data, stem, upscale, each):
     return np.mean(answers == labels[~train])
 
 
+@pytest.mark.slow
 def test_imagenet_features_tell_real_classes_apart(data):
     """Far above chance, which is 5 %."""
     assert nearest_mean_accuracy(data, "imagenet", 2, 40) > 0.25

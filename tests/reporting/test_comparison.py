@@ -212,6 +212,7 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_0_whatever_the_verdicts(tmp_path):
     words = [f"--workdir={EXAMPLE}", f"--output={tmp_path / 'rows.json'}", f"--page={tmp_path / 'page.html'}"]
     result = subprocess.run(

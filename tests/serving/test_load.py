@@ -90,6 +90,7 @@ def carry_out(base, requests, publications, withdrawals):
     assert all(not story.repository.path(number).exists() for number in story.withdrawn)
 
 
+@pytest.mark.slow
 def test_no_request_fails_while_versions_come_and_go(tmp_path):
     carry_out(tmp_path / "models", requests=160, publications=3, withdrawals=1)
 

@@ -42,6 +42,7 @@ def test_every_method_is_measured_beside_the_original_and_the_retrained_model(fi
         assert lines[method]["average_gap"] == pytest.approx(np.mean(parts))
 
 
+@pytest.mark.slow
 def test_one_that_was_stopped_goes_on_and_ends_alike(finished, tmp_path):
     stopped = Benchmark(finished.settings, TABLES, tmp_path)
     with deferred():
@@ -86,6 +87,7 @@ def test_a_method_that_needs_retained_rows_is_skipped_where_there_are_none(tmp_p
     assert "average_gap" in lines["gradient_ascent"]
 
 
+@pytest.mark.slow
 def test_sharded_unlearning_equals_a_committee_that_never_saw_the_rows(tmp_path):
     from tfpdu.unlearning.benchmark.models import examples
     from tfpdu.unlearning.benchmark.sharded import SHARDED, learn_shards
