@@ -34,20 +34,21 @@ class Comparison:
         return self.cells.results(self.names)
 
     def run(self) -> None:
-        """Runs the cells that are not done; those that were skipped are tried again."""
-        self.cells.drop(self.names, lambda line: "skipped" in line)
+        """Runs the cells that are not done, and again those that were skipped or are of another generator."""
+        self.cells.drop(self.names, self._source.outdated)
         self.cells.run("debiasing", self.names, self._measure, note)
 
     def _measure(self, name: str) -> Line:
         place, _, method = name.partition("/")
         seed = int(place.removeprefix("seed-"))
-        head = {"arm": method, "seed": seed}
+        head: Line = {"arm": method, "seed": seed}
         try:
             lesson = self._lesson(method, seed)
         except (Unavailable, UserError) as error:
             if isinstance(error, UserError) and method in (NONE, DIFFUSION):
                 raise
             return head | {"skipped": str(error)}
+        head |= {"source": self._source.name} if method == DIFFUSION else {}
         model = self.study.learn(lesson, seed)
         return head | {"rows": len(lesson.rows), "steps": self.study.course.steps} | self.study.measure(model)
 

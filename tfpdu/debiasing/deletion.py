@@ -75,10 +75,8 @@ class Deletion:
         return self.cells.results(self.names)
 
     def run(self) -> None:
-        """Runs the cells that are not done; those that had to do without a generator, where there is one now, again."""
-        self.cells.drop(
-            self.names, lambda line: "skipped" in line or (line.get("how") == COPIES and self._source.is_named)
-        )
+        """Runs the cells that are not done, and again those that were skipped or are of another generator."""
+        self.cells.drop(self.names, self._source.outdated)
         self.cells.run("deletion", self.names, self._measure, note)
 
     def _measure(self, name: str) -> Line:
@@ -97,6 +95,7 @@ class Deletion:
                 raise
             return head | {"skipped": str(error)}
         model = self.study.learn(lesson, seed)
+        head |= {"source": self._source.name if how != COPIES else ""} if how else {}
         head |= {"how": how, "rows": len(lesson.rows), "steps": self.study.course.steps} | self.study.measure(model)
         if forget == BEFORE and remedy == PLAIN:
             head["adversary"] = self._adversary(model)

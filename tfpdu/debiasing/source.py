@@ -9,6 +9,7 @@ import numpy as np
 from tfpdu.augment import replenish
 from tfpdu.bias import Prior
 from tfpdu.common import UserError
+from tfpdu.common.cells import Line
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Records, concatenate
 from tfpdu.preparation import Material
@@ -38,14 +39,18 @@ class Source:
         self._config = {**config, "augment": {**config["augment"], "method": "diffusion"}}
 
     @property
-    def is_named(self) -> bool:
-        """Whether the user names a generator; it may still turn out not to be good enough."""
-        return bool(self._which or self._settings.pretrained)
+    def name(self) -> str:
+        """What the user names: a directory, "train", or the config's generator; "" where nothing is named."""
+        return self._which or self._settings.pretrained
 
     @property
     def sees_deleted(self) -> bool:
         """Whether rows of S trained the generator, so that a deletion does not reach what it learned."""
         return bool(self._settings.generator.lineage != "public")
+
+    def outdated(self, line: Line) -> bool:
+        """Whether a cell is to be measured again: it was skipped, or another generator than the named one is in it."""
+        return "skipped" in line or bool(self.name and line.get("source", self.name) != self.name)
 
     def debiased(self) -> Records:
         """S with the rows that Algorithm 1 adds.
@@ -68,7 +73,7 @@ class Source:
         return concatenate([left, made.records])
 
     def _check(self) -> None:
-        if not self.is_named:
+        if not self.name:
             raise Unavailable("no generator: give --generator=<run directory> or train, or config.generator.pretrained")
         try:
             _ = self._debiased
