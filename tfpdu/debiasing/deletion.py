@@ -26,9 +26,9 @@ from tfpdu.debiasing.valuation import last_features, neighbour_values
 
 BEFORE = "before"
 FORGETS = {
-    "random": "rows at random from all of S",
-    "concentrated": "rows at random from the smallest group",
-    "adversary": "the rows that help the worst-off group most, from that group",
+    "random": "at random from all of S",
+    "concentrated": "at random from the smallest group",
+    "adversary": "of the worst-off group that help it most",
 }
 PLAIN, REPLENISHED = "plain", "replenished"
 COPIES = "copies"  # what replenishes without a generator

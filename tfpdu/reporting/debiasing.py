@@ -1,7 +1,9 @@
 """Does debiasing by diffusion help? The differences that are asked about, and the words that the numbers choose."""
 
+import dataclasses
+
 from tfpdu.debiasing.methods import DIFFUSION, NONE, PLAIN
-from tfpdu.reporting.group_study import MEASURES, Difference, Found, Results, Verdict
+from tfpdu.reporting.group_study import MEASURES, Difference, Results, Verdict
 
 NAMES = {
     NONE: "none",
@@ -28,39 +30,53 @@ def differences(results: Results) -> list[Difference]:
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """One sentence a measure, the worst group's accuracy first."""
-    return [verdict for measure in results.measures if (verdict := _verdict(results, measure)) is not None]
-
-
-def _verdict(results: Results, measure: str) -> Verdict | None:
-    words, sign = MEASURES[measure]
-    head = words[0].upper() + words[1:]
-    best = results.best(list(PLAIN), measure)
-    if best is None:
-        return None
-    name = "doing nothing" if best == NONE else NAMES[best]
-    if not results.values(DIFFUSION, measure):
+    """One a measure, the worst group's accuracy first; before them, why diffusion is missing where it is."""
+    found = []
+    if not results.measured(DIFFUSION):
         why = results.skipped().get(DIFFUSION, "it is not among the cells that are done")
-        return Verdict(f"{head}: diffusion was not run ({why}); of the plain methods {name} has the best mean.")
-    against = results.difference(DIFFUSION, best, measure)
-    if against is None:
-        return Verdict(f"{head}: no seed has both diffusion and {name}, so they are not compared.")
-    number = f"{against.show_difference()} points"
-    side = against.side()
-    ahead = _ahead(against, sign, name)
+        found.append(Verdict(f"Diffusion was not run: {why}."))
+    for measure in results.measures:
+        best = results.best(list(PLAIN), measure)
+        if best is not None:
+            one = _of_diffusion(results, measure, best) or _of_plain(results, measure, best)
+            found.append(dataclasses.replace(one, text=f"{_head(measure)}: {one.text}"))
+    return found
+
+
+def _of_diffusion(results: Results, measure: str, best: str) -> Verdict | None:
+    """Diffusion against the best plain method, and against doing nothing; None where it was not measured."""
+    against, nothing = (results.difference(DIFFUSION, other, measure) for other in (best, NONE))
+    if against is None or nothing is None:
+        return None
+    sign, side = MEASURES[measure][1], against.side()
+    name = "doing nothing" if best == NONE else NAMES[best]
+    number = f"diffusion less {name} is {against.show_difference()} points"
+    tail = "" if best == NONE else f"; less doing nothing, {nothing.show_difference()}"
     if side is None:
-        return Verdict(f"{head}: one seed, so no verdict; diffusion less {name}, the best plain method, is {number}.")
+        return Verdict(f"one seed, so no verdict; {number}{tail}.")
     if side == sign:
-        text = f"{head}: diffusion is better than {name}, the best plain method, by {number}."
-        return Verdict(text, "good")
+        return Verdict(f"diffusion is better than {name}, the best plain method; {number}{tail}.", "good")
     if side == -sign:
-        return Verdict(f"{head}: a plain method wins: diffusion less {name} is {number}.", "bad")
-    return Verdict(
-        f"{head}: no difference between diffusion and {name}, the best plain method, can be told: {number}{ahead}."
-    )
+        return Verdict(f"a plain method wins, {name}; {number}{tail}.", "bad")
+    ahead = f", and {name}, which needs no generator, is ahead in the mean" if against.mean * sign < 0 else ""
+    told = f"no difference between diffusion and {name}, the best plain method, can be told{ahead}"
+    return Verdict(f"{told}; {number}{tail}.")
 
 
-def _ahead(against: Found, sign: int, name: str) -> str:
-    if against.mean * sign >= 0:
-        return ""
-    return f"; in the mean {name} is ahead, and it needs no generator"
+def _of_plain(results: Results, measure: str, best: str) -> Verdict:
+    """The best plain method against doing nothing."""
+    against = results.difference(best, NONE, measure) if best != NONE else None
+    if against is None:
+        return Verdict("no plain method is better in the mean than doing nothing.")
+    number = f"{NAMES[best]}, the best plain method, less doing nothing is {against.show_difference()} points"
+    side = against.side()
+    if side is None:
+        return Verdict(f"one seed, so no verdict; {number}.")
+    if side == 0:
+        return Verdict(f"no plain method can be told from doing nothing; {number}.")
+    return Verdict(f"a plain method helps; {number}.", "good")
+
+
+def _head(measure: str) -> str:
+    words = MEASURES[measure][0]
+    return words[0].upper() + words[1:]

@@ -43,7 +43,7 @@ def verdicts(results: Results) -> list[Verdict]:
         lines = results.of(arm)
         if not lines:
             continue
-        head = f"Deleting {lines[0]['forgotten']:,} rows, {words}"
+        head = f"Deleting {lines[0]['forgotten']:,} rows {words}"
         found += [
             _change(f"{head}: worst-group accuracy", results.difference(arm, START, _WORST)),
             _change(f"{head}: accuracy of {_hit(results, arm)}", results.difference(arm, START, GROUP)),
@@ -75,4 +75,4 @@ def _change(words: str, found: Found | None) -> Verdict | None:
         return Verdict(f"{words} is {number} of one seed, so no verdict.")
     if side == 0:
         return Verdict(f"{words}: no change can be told, {number}.")
-    return Verdict(f"{words} {'rises' if side > 0 else 'falls'}: {number}.", "good" if side > 0 else "bad")
+    return Verdict(f"{words} {'rises' if side > 0 else 'falls'}, {number}.", "good" if side > 0 else "bad")

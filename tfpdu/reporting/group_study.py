@@ -159,8 +159,9 @@ def as_lines(results: Results, names: Mapping[str, str], verdicts: Sequence[Verd
     for arm in results.arms:
         if results.measured(arm):
             table.append([names.get(arm, arm), *(cell(results.found(arm, key)) for key in shown)])
-    skipped = [f"{names.get(arm, arm)}: not run, {why}" for arm, why in results.skipped().items()]
-    return [*aligned(table), "", *skipped, *(verdict.text for verdict in verdicts)]
+    skipped = [f"{names.get(arm, arm)} was not run: {why}" for arm, why in results.skipped().items()]
+    told = [verdict.text for verdict in verdicts]
+    return [*aligned(table), "", *(line for line in skipped if line[0].upper() + line[1:] + "." not in told), *told]
 
 
 def cell(found: Found | None) -> str:

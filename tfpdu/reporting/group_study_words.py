@@ -93,7 +93,7 @@ def _deletion(grid: Deletion, results: Results, machine: Mapping[str, Any]) -> S
             (
                 "worst-off group",
                 "the one with the lowest accuracy on the auxiliary pool before the deletion; its rows are deleted in"
-                " the order of their Shapley values for a 5-nearest-neighbour classifier of that group’s auxiliary rows,"
+                " the order of their Shapley values for a 5-nearest-neighbour classifier of the group’s auxiliary rows"
                 " among the last features of the model (Jia et al. 2019)",
             ),
         ],
