@@ -52,7 +52,7 @@ def material(n: int = 80) -> Material:
     drawn = rows(n, "train")
     nothing = np.zeros(n, np.int32)
     empty = drawn.take(np.arange(0))
-    pools = Pools(drawn, empty, empty, rows(40, "aux", 3), empty, rows(60, "test", 3))
+    pools = Pools(drawn, empty, rows(30, "stranger", 3), rows(40, "aux", 3), empty, rows(60, "test", 3))
     return Material(pools, drawn, uniform_prior(drawn, ["tone"]), nothing, nothing, nothing, empty)
 
 

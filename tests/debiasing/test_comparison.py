@@ -15,14 +15,14 @@ from tfpdu.debiasing.training import Course
 from tfpdu.settings import Settings
 
 STUDY = study()
-METHODS = ("none", "undersample", "group_dro", "diffusion")
+METHODS = ("none", "group_dro", "diffusion")
 
 
 def timeless(lines):
     return [{key: value for key, value in line.items() if key != "cell_seconds"} for line in lines]
 
 
-def comparison(directory, methods=METHODS, seeds=(0, 1)):
+def comparison(directory, methods=METHODS, seeds=(0,)):
     settings = StudySettings(methods=methods, seeds=seeds)
     return Comparison(STUDY, settings, Cells(directory / "cells"), no_source(directory))
 
@@ -36,7 +36,7 @@ def finished(tmp_path_factory):
 
 def test_every_cell_is_measured_and_one_without_a_generator_says_why(finished):
     lines = finished.results()
-    assert [line["arm"] for line in lines] == [*METHODS, *METHODS]
+    assert [line["arm"] for line in lines] == list(METHODS)
     assert all("no generator" in line["skipped"] for line in lines if line["arm"] == "diffusion")
     for line in lines:
         if line["arm"] != "diffusion":
@@ -60,13 +60,27 @@ def test_a_stopped_comparison_goes_on_and_ends_alike(finished, tmp_path):
 
 
 def test_what_was_skipped_is_tried_again_once_there_is_a_generator(finished, tmp_path, monkeypatch):
-    again = comparison(tmp_path, methods=("diffusion",), seeds=(0,))
+    again = comparison(tmp_path, methods=("diffusion",))
     again.run()
     assert "skipped" in again.results()[1]
     monkeypatch.setattr(again._source, "debiased", lambda: STUDY.records)
     again.run()
     none, diffusion = again.results()
     assert diffusion["measures"] == none["measures"]  # of the same rows
+
+
+def test_a_model_that_knows_its_rows_by_heart_gives_them_away_group_by_group():
+    model = build(0)
+    fresh = STUDY.membership(model, STUDY.records)
+    assert set(fresh) == {"dark", "light"}
+    assert (fresh["dark"]["n"], fresh["light"]["n"]) == (64, 16)
+    ensemble = dataclasses.replace(STUDY.settings.ensemble, learning_rate=0.1, epochs=60)
+    lesson = plain_lesson("oversample", STUDY.records, STUDY.prior, STUDY.settings.augment, 0, 0.01)
+    dataclasses.replace(STUDY.course, ensemble=ensemble).train(model, lesson, 0)
+    learned = STUDY.membership(model, lesson.rows)  # copies are no rows of their own
+    assert learned["light"]["n"] == 16
+    assert learned["light"]["value"] > fresh["light"]["value"]
+    assert STUDY.membership(model, STUDY.records.take(np.arange(0))) == {}
 
 
 def test_a_signal_ends_a_training_between_two_steps():

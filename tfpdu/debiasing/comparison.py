@@ -50,7 +50,9 @@ class Comparison:
             return head | {"skipped": str(error)}
         head |= {"source": self._source.name} if method == DIFFUSION else {}
         model = self.study.learn(lesson, seed)
-        return head | {"rows": len(lesson.rows), "steps": self.study.course.steps} | self.study.measure(model)
+        return (
+            head | {"rows": len(lesson.rows), "steps": self.study.course.steps} | self.study.measure(model, lesson.rows)
+        )
 
     def _lesson(self, method: str, seed: int) -> Lesson:
         study = self.study

@@ -96,7 +96,9 @@ class Deletion:
             return head | {"skipped": str(error)}
         model = self.study.learn(lesson, seed)
         head |= {"source": self._source.name if how != COPIES else ""} if how else {}
-        head |= {"how": how, "rows": len(lesson.rows), "steps": self.study.course.steps} | self.study.measure(model)
+        head |= {"how": how, "rows": len(lesson.rows), "steps": self.study.course.steps} | self.study.measure(
+            model, lesson.rows
+        )
         if forget == BEFORE and remedy == PLAIN:
             head["adversary"] = self._adversary(model)
         return head

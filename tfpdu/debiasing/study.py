@@ -8,8 +8,11 @@ import keras
 import numpy as np
 from scipy.special import softmax
 
+from tfpdu.audit.auc import auc
 from tfpdu.audit.fairness import ALL, CELLS, Row, measures
+from tfpdu.audit.losses import cross_entropy_from_logits
 from tfpdu.audit.predictions import MOST_CELLS, predictions_on
+from tfpdu.bias.resample import COPY
 from tfpdu.common import UserError
 from tfpdu.common.cells import Line
 from tfpdu.common.validation import did_you_mean, in_range, positive
@@ -79,6 +82,7 @@ class Study:
         if groups > MOST_CELLS:
             raise UserError(f"config.prior.over: {groups} groups, expected at most {MOST_CELLS}")
         self.records, self.auxiliary, self.test = material.drawn, material.pools.auxiliary, material.pools.test
+        self._strangers = material.pools.non_members_evaluation
         self.course = Course(settings.ensemble, settings.views, len(self.records))
         self._build = build or builder(settings.ensemble, self.records)
 
@@ -97,15 +101,37 @@ class Study:
         """The model of a seed as each method finds it."""
         return self._build(seed)
 
-    def measure(self, model: keras.Model) -> Line:
-        """Accuracy and group fairness on the test rows, JSON-ready.
+    def measure(self, model: keras.Model, learned: Records) -> Line:
+        """Accuracy and group fairness on the test rows, and membership attacks on the originals learned, JSON-ready.
 
         Returns:
           "measures": {name: {value, ci_low, ci_high}}, with "accuracy", "worst_cell_accuracy" (of class and group) and
           `OVER_GROUPS`; "groups" and "cells": {name: the same with n}. Intervals are of 95 % over test rows alone.
-          What cannot be estimated is None.
+          What cannot be estimated is None. "membership": {group: {value, ci_low, ci_high, n}}, see `membership`.
         """
-        return self.measures_on(model, self.test)
+        return self.measures_on(model, self.test) | {"membership": self.membership(model, learned)}
+
+    def membership(self, model: keras.Model, learned: Records) -> dict[str, Any]:
+        """The AUC of the loss attack on each group's rows, against strangers of that group; 0.5 is guessing.
+
+        A row is taken for one that was learned if its loss is small (Yeom et al. 2018). Strangers are the pool
+        non_members_evaluation. Groups with fewer than two rows on either side are left out.
+        """
+        own = learned.take(learned.is_original & ~np.char.startswith(learned.ids, COPY))
+        sides = []
+        for rows in (own, self._strangers):
+            if not len(rows):
+                return {}
+            losses = cross_entropy_from_logits(answers(model, rows.images), rows.labels)
+            sides.append((-losses, self.groups(rows)[0]))
+        found = {}
+        for code, name in enumerate(self.groups(own)[1]):
+            members, strangers = (score[codes == code] for score, codes in sides)
+            if min(len(members), len(strangers)) > 1:
+                area = auc(members, strangers)
+                ends = {"value": area.value, "ci_low": area.ci_low, "ci_high": area.ci_high}
+                found[name] = {**ends, "n": len(members)}
+        return found
 
     def measures_on(self, model: keras.Model, records: Records) -> Line:
         """The same on other rows."""

@@ -56,7 +56,7 @@ def verdicts(results: Results) -> list[Verdict]:
                 )
             )
         for remedy in (REPLENISHED, REWEIGH):
-            text = f"{head}, then {REMEDIES[remedy]}: worst-group accuracy, against no remedy,"
+            text = f"{head}, {REMEDIES[remedy]}, against nothing of the kind: worst-group accuracy"
             found.append(_change(text, results.difference(f"{forget}/{remedy}", arm, _WORST)))
     return [verdict for verdict in found if verdict is not None]
 

@@ -23,6 +23,8 @@ MEASURES: dict[str, tuple[str, int]] = {
     "equalized_odds": ("equalized odds difference", -1),
 }
 GROUP = "group:"  # before a group's name, for its accuracy as a measure
+MEMBERSHIP = "membership:"  # the same, for the AUC of an attack on its rows
+_KINDS = {"measures": "measure", "groups": "group", "cells": "cell", "membership": "membership"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Results:
         return [line for key, line in self._by.items() if key[0] == arm]
 
     def values(self, arm: str, measure: str) -> dict[int, float]:
-        """Points by seed, of those that can be estimated; `measure` is of `MEASURES` or "group:<name>"."""
+        """Points by seed, of those estimable; `measure` is of `MEASURES`, "group:<name>" or "membership:<name>"."""
         found = {line["seed"]: _value(line, measure) for line in self.of(arm)}
         return {seed: value for seed, value in found.items() if value is not None}
 
@@ -170,7 +172,7 @@ def cell(found: Found | None) -> str:
 
 
 def as_csv(lines: Sequence[Line]) -> str:
-    """Every number of every cell: a line a measure, a group or a class x group cell; values in [0, 1]."""
+    """Every number of every cell: a line a measure, a group a class x group cell, or an attack; values in [0, 1]."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("arm", "seed", "kind", "name", "value", "ci_low", "ci_high", "n", "skipped"))
@@ -179,10 +181,10 @@ def as_csv(lines: Sequence[Line]) -> str:
         if "skipped" in line:
             writer.writerow((*head, "", "", "", "", "", "", line["skipped"]))
             continue
-        for kind in ("measures", "groups", "cells"):
-            for name, one in line[kind].items():
+        for kind, word in _KINDS.items():
+            for name, one in line.get(kind, {}).items():
                 numbers = [one.get(key) for key in ("value", "ci_low", "ci_high", "n")]
-                writer.writerow((*head, kind[:-1], name, *("" if v is None else v for v in numbers), ""))
+                writer.writerow((*head, word, name, *("" if v is None else v for v in numbers), ""))
     return text.getvalue()
 
 
@@ -194,7 +196,7 @@ def as_summary(results: Results, differences: Sequence[Difference], verdicts: Se
 
     arms = {}
     for arm in results.arms:
-        keys = [*results.measures, *(GROUP + name for name in results.groups)]
+        keys = [*results.measures, *(kind + name for kind in (GROUP, MEMBERSHIP) for name in results.groups)]
         arms[arm] = {key: numbers(one) for key in keys if (one := results.found(arm, key)) is not None}
     pairs = [{"arm": d.arm, "other": d.other, "measure": d.measure, **numbers(d.found)} for d in differences]
     told = [verdict.text for verdict in verdicts]
@@ -202,8 +204,8 @@ def as_summary(results: Results, differences: Sequence[Difference], verdicts: Se
 
 
 def _value(line: Line, measure: str) -> float | None:
-    kind, name = ("groups", measure.removeprefix(GROUP)) if measure.startswith(GROUP) else ("measures", measure)
-    one = line[kind].get(name)
+    prefix, _, name = measure.partition(":") if measure.startswith((GROUP, MEMBERSHIP)) else ("", "", measure)
+    one = line.get({"": "measures", "group": "groups"}.get(prefix, prefix), {}).get(name)
     return None if one is None or one["value"] is None else 100 * float(one["value"])
 
 

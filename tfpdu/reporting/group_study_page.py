@@ -12,7 +12,7 @@ import tfpdu
 from tfpdu.common.files import write_text
 from tfpdu.reporting.figures import MAX_CELLS
 from tfpdu.reporting.formatting import MISSING
-from tfpdu.reporting.group_study import GROUP, MEASURES, Difference, Found, Results, Verdict, cell
+from tfpdu.reporting.group_study import GROUP, MEASURES, MEMBERSHIP, Difference, Found, Results, Verdict, cell
 from tfpdu.reporting.html import environment, stylesheet
 from tfpdu.reporting.style import chart, color, themed_svg
 
@@ -66,8 +66,12 @@ def write_study_page(path: Path, report: StudyReport) -> None:
             group_charts=[
                 _panel(f"group-{i}", report, arms, GROUP + name) for i, name in enumerate(results.groups[:MAX_CELLS])
             ],
+            attacks=[
+                _panel(f"attack-{i}", report, arms, MEMBERSHIP + name)
+                for i, name in enumerate(results.groups[:MAX_CELLS])
+            ],
             differences=_tables(report),
-            warnings=list(dict.fromkeys(w for line in results.lines for w in line.get("warnings", ()))),
+            warnings=_warnings(results),
             css=Markup(stylesheet()),
             version=tfpdu.__version__,
         )
@@ -75,12 +79,15 @@ def write_study_page(path: Path, report: StudyReport) -> None:
     write_text(path, text)
 
 
-def dots_chart(name: str, words: str, rows: Sequence[tuple[str, Found]], reference: float | None, marked: str) -> str:
+def dots_chart(
+    name: str, words: str, unit: str, rows: Sequence[tuple[str, Found]], reference: float | None, marked: str
+) -> str:
     """A row an arm: its mean with Student's interval, and each seed as a small dot.
 
     Args:
       name: unique in the page.
-      words: what is drawn, for the axis.
+      words: what is drawn, for who cannot see it.
+      unit: of the axis.
       rows: name and values in points of each arm, in the order to show.
       reference: where a line stands; None = nowhere.
       marked: the name of the arm that stands out.
@@ -102,23 +109,37 @@ def dots_chart(name: str, words: str, rows: Sequence[tuple[str, Found]], referen
         axes.set_yticks(np.arange(len(rows)), [arm for arm, _ in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(False, axis="y")
-        axes.set_xlabel(words)
+        axes.set_xlabel(unit)
         told = "; ".join(f"{arm} {found.show()}" for arm, found in rows)
-        return themed_svg(figure, name, f"{words}. {told}")
+        return themed_svg(figure, name, f"{words}, {unit}. {told}")
 
 
 def _panel(name: str, report: StudyReport, arms: Sequence[str], measure: str) -> dict[str, Any]:
     results = report.results
     pairs = [(report.names.get(arm, arm), found) for arm in arms if (found := results.found(arm, measure))]
     base = results.found(report.reference, measure)
+    better = {1: "more is better", -1: "less is better; 0 is equal"}
     if measure.startswith(GROUP):
-        title, words, side = measure.removeprefix(GROUP), "accuracy, %", 1
+        title, words, side = measure.removeprefix(GROUP), "accuracy", 1
+    elif measure.startswith(MEMBERSHIP):
+        title, words, side = measure.removeprefix(MEMBERSHIP), "AUC of the membership attack", 1
+        better[1] = "50 is guessing: the nearer, the less the model tells of who was learned"
     else:
         title, side = MEASURES[measure]
-        words = f"{title}, {'%' if side > 0 else 'points'}"
+        words = title
     marked = report.names.get(report.marked, report.marked)
-    svg = Markup(dots_chart(name, words, pairs, base.mean if base else None, marked)) if pairs else Markup("")
-    return {"title": title, "better": "more is better" if side > 0 else "less is better; 0 is equal", "svg": svg}
+    svg = (
+        Markup(dots_chart(name, words, "%" if side > 0 else "points", pairs, base.mean if base else None, marked))
+        if pairs
+        else Markup("")
+    )
+    return {"title": title, "better": better[side], "svg": svg}
+
+
+def _warnings(results: Results) -> list[str]:
+    """What tfpdu warns of before the deletions of the first seed."""
+    lines = [line for line in results.lines if line["seed"] == results.seeds[0]]
+    return list(dict.fromkeys(text for line in lines for text in line.get("warnings", ())))
 
 
 def _row(report: StudyReport, arm: str) -> dict[str, Any]:
@@ -140,7 +161,8 @@ def _tables(report: StudyReport) -> list[dict[str, Any]]:
         found = {(d.arm, d.other): d.found for d in mine}
         rows = [
             (report.names.get(arm, arm), [_shown(found.get((arm, other)), measure) for other in others])
-            for arm in dict.fromkeys(d.arm for d in mine)
+            for arm in report.results.arms
+            if any(d.arm == arm for d in mine)
         ]
         words = "accuracy of the group that the request hits" if measure == GROUP else MEASURES[measure][0]
         tables.append({"words": words, "heads": [report.names.get(other, other) for other in others], "rows": rows})

@@ -25,7 +25,6 @@ _SHARED = (
     " Algorithm 1 removes, is none of these.",
     "Every model takes the same number of steps from the same initial weights of its seed, with the settings of"
     " config.ensemble on all rows at once; nothing was tuned for any method, and none was stopped early.",
-    "Membership attacks by group are not part of this page.",
 )
 
 
