@@ -50,16 +50,18 @@ def _of_diffusion(results: Results, measure: str, best: str) -> Verdict | None:
         return None
     sign, side = MEASURES[measure][1], against.side()
     name = "doing nothing" if best == NONE else NAMES[best]
+    full = name if best == NONE else f"{name}, the best plain method,"
     number = f"diffusion less {name} is {against.show_difference()} points"
     tail = "" if best == NONE else f"; less doing nothing, {nothing.show_difference()}"
     if side is None:
         return Verdict(f"one seed, so no verdict; {number}{tail}.")
     if side == sign:
-        return Verdict(f"diffusion is better than {name}, the best plain method; {number}{tail}.", "good")
+        return Verdict(f"diffusion is better than {full.rstrip(',')}; {number}{tail}.", "good")
     if side == -sign:
-        return Verdict(f"a plain method wins, {name}; {number}{tail}.", "bad")
+        wins = "doing nothing wins" if best == NONE else f"a plain method wins, {name}"
+        return Verdict(f"{wins}; {number}{tail}.", "bad")
     ahead = f", and {name}, which needs no generator, is ahead in the mean" if against.mean * sign < 0 else ""
-    told = f"no difference between diffusion and {name}, the best plain method, can be told{ahead}"
+    told = f"no difference between diffusion and {full} can be told{ahead}"
     return Verdict(f"{told}; {number}{tail}.")
 
 
