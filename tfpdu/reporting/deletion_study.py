@@ -9,6 +9,7 @@ _REMEDIES = {PLAIN: "", REPLENISHED: ", replenished", REWEIGH: ", reweighed"}
 NAMES = {
     f"{forget}/{remedy}": f"{forget}{words}" for forget in (BEFORE, *FORGETS) for remedy, words in _REMEDIES.items()
 }
+_DOING = {REPLENISHED: "Replenishing", REWEIGH: "Reweighing"}
 _WORST = "worst_group_accuracy"
 
 
@@ -55,8 +56,8 @@ def verdicts(results: Results) -> list[Verdict]:
                     results.difference(arm, f"random/{PLAIN}", _WORST),
                 )
             )
-        for remedy in (REPLENISHED, REWEIGH):
-            text = f"{head}, {REMEDIES[remedy]}, against nothing of the kind: worst-group accuracy"
+        for remedy in _DOING:
+            text = f"{_DOING[remedy]} after d{head[1:]}: worst-group accuracy"
             found.append(_change(text, results.difference(f"{forget}/{remedy}", arm, _WORST)))
     return [verdict for verdict in found if verdict is not None]
 
@@ -72,7 +73,7 @@ def _change(words: str, found: Found | None) -> Verdict | None:
         return None
     number, side = f"{found.show_difference()} points", found.side()
     if side is None:
-        return Verdict(f"{words} is {number} of one seed, so no verdict.")
+        return Verdict(f"{words} changes by {number} in one seed, so no verdict.")
     if side == 0:
         return Verdict(f"{words}: no change can be told, {number}.")
     return Verdict(f"{words} {'rises' if side > 0 else 'falls'}, {number}.", "good" if side > 0 else "bad")
