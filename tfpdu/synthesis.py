@@ -148,6 +148,17 @@ class Synthesis:
         self._show(made.records)
         return made
 
+    def replenishing(self) -> dict[str, Any]:
+        """What `tfpdu.augment.replenish` takes of this: the generator that serves the whole run, its judge and its id.
+
+        Raises:
+          UserError: the generator does not outlive a step (lineage "strict").
+        """
+        if self._lasting is None:
+            raise UserError("config.generator.lineage=strict: there is no generator that outlives a step")
+        generate, _ = self._guarded(self._lasting)
+        return {"generate": generate, "judge": self._judge, "generator_id": self._lasting.id}
+
     # ---- generators ----------------------------------------------------------------------------
 
     def _lasting_generator(self) -> Generator:

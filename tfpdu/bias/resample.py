@@ -13,17 +13,17 @@ from tfpdu.common.seeds import hashed_order
 from tfpdu.data.records import Records
 from tfpdu.data.storage import pick
 
-_COPY = "copy/"
+COPY = "copy/"  # before the id of a copied row
 
 
 def copy_id(iteration: int, number: int, source: str) -> str:
     """The id of a copied row, e.g. 'copy/00/000017/cifar10/train/3'; it names its source."""
-    return f"{_COPY}{iteration:02d}/{number:06d}/{source}"
+    return f"{COPY}{iteration:02d}/{number:06d}/{source}"
 
 
 def source_id(row_id: str) -> str:
     """The id of the row that a copy was made from; any other id is its own source."""
-    return row_id.split("/", 3)[3] if row_id.startswith(_COPY) else row_id
+    return row_id.split("/", 3)[3] if row_id.startswith(COPY) else row_id
 
 
 def with_copies(records: Records, ids: list[str]) -> list[str]:
@@ -38,7 +38,7 @@ def rows_to_copy(records: Records, prior: Prior, additions: np.ndarray, seed: in
     A cell's originals are copied in hashed order, each once before any twice. Copies are never copied.
     """
     cells = cells_of(records, prior.variables)
-    source = np.array([not row_id.startswith(_COPY) for row_id in records.ids.tolist()], bool) & records.is_original
+    source = np.array([not row_id.startswith(COPY) for row_id in records.ids.tolist()], bool) & records.is_original
     chosen = []
     for cell in np.flatnonzero(additions):
         rows = np.flatnonzero((cells == cell) & source)

@@ -25,6 +25,10 @@ COMMANDS = {
         "tfpdu.cli.benchmark_unlearning",
         "unlearning methods x scenarios x seeds, measured alike: table, JSON, CSV, page",
     ),
+    "debiasing": (
+        "tfpdu.cli.debiasing",
+        "does debiasing by diffusion help, does deletion hurt groups: methods x seeds, table, JSON, CSV, page",
+    ),
     "compare": ("tfpdu.cli.compare", "runs beside the numbers of the paper: verdicts, intervals, reasons"),
     "results": ("tfpdu.cli.results", "the experiments of the paper and ours: run, resume, collect, tables over seeds"),
     "serving": ("tfpdu.cli.serving", "export, publish, withdraw versions for TensorFlow Serving; ask its servers"),

@@ -2,17 +2,14 @@
 
 import dataclasses
 import functools
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tfpdu.audit import References
 from tfpdu.common import UserError, files, say
-from tfpdu.common.interrupt import safe_point
-from tfpdu.common.progress import Progress
+from tfpdu.common.cells import Cells, Line
 from tfpdu.data import Records
 from tfpdu.unlearning.benchmark import measures, resistance
 from tfpdu.unlearning.benchmark.measures import Answers, Asked, Membership, Population
@@ -23,7 +20,6 @@ from tfpdu.unlearning.benchmark.settings import BenchmarkSettings
 from tfpdu.unlearning.benchmark.sharded import SHARDED
 
 ORIGINAL = "original"  # the model before anything is forgotten, as a line of the table
-Line = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +48,7 @@ class Benchmark:
     def __init__(self, settings: BenchmarkSettings, tables: Tables, directory: Path):
         self.settings, self.tables, self.directory = settings, tables, directory
         self.models = Models(settings, tables, directory / "models")
+        self._kept = Cells(directory / "cells")
 
     def cells(self) -> list[Cell]:
         """All cells in the order in which they are run; the references first."""
@@ -61,25 +58,16 @@ class Benchmark:
 
     def file(self, cell: Cell) -> Path:
         """Where a cell's result is kept."""
-        return self.directory / "cells" / f"{cell.name}.json"
+        return self._kept.file(cell.name)
 
     def results(self) -> list[Line]:
         """The lines of all cells that are done, in order."""
-        return [files.read_json(self.file(cell)) for cell in self.cells() if self.file(cell).exists()]
+        return self._kept.results([cell.name for cell in self.cells()])
 
     def run(self) -> None:
         """Runs the cells that are not done; raises `StopRequested` after a cell where a signal came."""
-        cells = self.cells()
-        done = sum(self.file(cell).exists() for cell in cells)
-        with Progress("benchmark", len(cells), "cells", done, every_seconds=0) as progress:
-            for cell in cells:
-                if self.file(cell).exists():
-                    continue
-                safe_point()
-                start = time.perf_counter()
-                line = self.measure(cell)
-                files.write_json(self.file(cell), {**line, "cell_seconds": time.perf_counter() - start})
-                progress.advance(1, f"{cell.name} {_summary(line)}")
+        cells = {cell.name: cell for cell in self.cells()}
+        self._kept.run("benchmark", list(cells), lambda name: self.measure(cells[name]), _summary)
 
     # ---- one cell ------------------------------------------------------------------------------
 
