@@ -8,7 +8,7 @@ from tfpdu.bias import uniform_prior
 from tfpdu.data import AttributeSpec, Pools, Records
 from tfpdu.debiasing import Source, Study
 from tfpdu.ensemble.networks import leaves
-from tfpdu.preparation import Material
+from tfpdu.material import Material
 from tfpdu.settings import Settings
 from tfpdu.unlearning.methods.network import initialise
 

@@ -8,7 +8,7 @@ from tests.loop_config import tiny_config
 from tfpdu.common import UserError
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.debiasing import Source, Unavailable
-from tfpdu.preparation import gather
+from tfpdu.material import gather
 from tfpdu.settings import Settings
 from tfpdu.state import State
 from tfpdu.steps import FIRST

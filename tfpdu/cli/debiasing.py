@@ -81,7 +81,7 @@ def _grid(config: dict[str, Any], settings: Any, directory: Path) -> "Comparison
     from tfpdu.common.cells import Cells
     from tfpdu.common.determinism import configure
     from tfpdu.debiasing import Comparison, Deletion, Source, Study
-    from tfpdu.preparation import gather
+    from tfpdu.material import gather
     from tfpdu.settings import Settings
 
     run_settings = Settings.from_config(config)

@@ -12,7 +12,7 @@ from tfpdu.common import UserError
 from tfpdu.common.cells import Line
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Records, concatenate
-from tfpdu.preparation import Material
+from tfpdu.material import Material
 from tfpdu.settings import Settings
 from tfpdu.state import State
 from tfpdu.steps import FIRST

@@ -21,7 +21,7 @@ from tfpdu.data.attributes import joint
 from tfpdu.debiasing.methods import METHODS
 from tfpdu.debiasing.training import Build, Course, Lesson, builder
 from tfpdu.ensemble.networks import answers
-from tfpdu.preparation import Material
+from tfpdu.material import Material
 from tfpdu.settings import Settings
 
 OVER_GROUPS = ("worst_group_accuracy", "demographic_parity", "equal_opportunity", "equalized_odds")
