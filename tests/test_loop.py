@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.loop_config import tiny_config
-from tfpdu import preparation
+from tfpdu import material
 from tfpdu.common import StopRequested, UserError, files
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.diffusion import fit_generator, load_generator, load_noisy_classifier
@@ -356,7 +356,7 @@ def public_generator(tmp_path_factory) -> Path:
     """A generator of the rows of the public pool."""
     settings = Settings.from_config(tiny_config(pools__public=0.15))
     directory = tmp_path_factory.mktemp("public generator")
-    fit_generator(preparation.gather(settings).pools.public, settings.generator, directory, 0)
+    fit_generator(material.gather(settings).pools.public, settings.generator, directory, 0)
     return directory
 
 
@@ -391,7 +391,7 @@ def test_a_generator_that_does_not_fit_the_run_is_refused(tmp_path, public_gener
 
 def test_a_generator_that_saw_rows_of_the_run_is_not_public(tmp_path):
     settings = Settings.from_config(tiny_config(pools__public=0.15))
-    fit_generator(preparation.gather(settings).drawn, settings.generator, tmp_path / "generator", 0)
+    fit_generator(material.gather(settings).drawn, settings.generator, tmp_path / "generator", 0)
     fitting = {"generator__pretrained": str(tmp_path / "generator"), "generator__lineage": "public"}
     with pytest.raises(UserError, match="100 rows of S trained it"):
         run_pdu(tiny_config(pools__public=0.15, **fitting), tmp_path / "run")
@@ -412,7 +412,7 @@ def test_samples_are_steered_to_an_attribute_that_the_generator_never_learned(tm
     assert load_generator(tmp_path / "generator").specs == ()
     classifier = load_noisy_classifier(tmp_path / "steering" / "parity")
     settings = Settings.from_config(files.read_json(tmp_path / "config.json"))
-    auxiliary = preparation.gather(settings).pools.auxiliary
+    auxiliary = material.gather(settings).pools.auxiliary
     assert len(classifier.card["row_ids"]) == -(-len(auxiliary) // 2)  # the judge has the others
     assert set(classifier.card["row_ids"]) <= set(auxiliary.ids.tolist())
     made = files.read_npz(tmp_path / "samples" / "0000.npz")
