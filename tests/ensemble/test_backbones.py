@@ -20,6 +20,7 @@ SMALL = {
     "resnet18": dict(width=2),
     "resnet50": dict(width=2),
     "small_vit": dict(width=8, depth=2, heads=2),
+    "cnn": dict(widths=(4, 6)),
 }
 
 

@@ -27,7 +27,12 @@ import numpy as np
 from tfpdu.common.files import weights_hash
 from tfpdu.ensemble import BACKBONES, build_backbone
 
-SMALL = {"resnet18": dict(width=2), "resnet50": dict(width=2), "small_vit": dict(width=8, depth=2, heads=2)}
+SMALL = {
+    "resnet18": dict(width=2),
+    "resnet50": dict(width=2),
+    "small_vit": dict(width=8, depth=2, heads=2),
+    "cnn": dict(widths=(4, 6)),
+}
 
 
 def main(folder):
