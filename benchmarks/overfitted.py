@@ -99,7 +99,8 @@ class Overfitted:
 def measure(study: Overfitted, rows: int) -> dict[str, Any]:
     """All audits."""
     from tfpdu.audit import Extras, references_from_shards
-    from tfpdu.unlearning.benchmark.measures import Asked, softmax
+    from tfpdu.ensemble.aggregate import softmax
+    from tfpdu.unlearning.benchmark.measures import Asked
 
     tables = study.tables
     target = study.target()

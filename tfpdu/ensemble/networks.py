@@ -15,7 +15,12 @@ _SMALLEST = 1e-30  # probabilities below count as this: the logarithm and its gr
 def answers(model: keras.Model, images: Any, batch: int = 500) -> np.ndarray:
     """What the model gives for pictures [n, h, w, c] in evaluation mode, float32[n, C]."""
     compiled = compiled_graph([tf.TensorSpec((None, *images.shape[1:]), tf.float32)], evaluate, model)
-    parts = [np.asarray(images[i : i + batch], np.float32) for i in range(0, len(images), batch)]
+    return in_batches(compiled, images, batch)
+
+
+def in_batches(compiled: Callable[[Any], Any], images: Any, batch: int = 500) -> np.ndarray:
+    """What a compiled network gives for pictures [n, h, w, c], which are read batch by batch: float32[n, C]."""
+    parts = (np.asarray(images[i : i + batch], np.float32) for i in range(0, len(images), batch))
     return np.concatenate([compiled(part).numpy() for part in parts])
 
 

@@ -28,12 +28,12 @@ from tfpdu.audit import (
 from tfpdu.audit.losses import cross_entropy
 from tfpdu.common.seeds import hashed_order
 from tfpdu.data import Records, ViewPolicy
-from tfpdu.ensemble.networks import compiled_graph, evaluate
+from tfpdu.ensemble.aggregate import softmax
+from tfpdu.ensemble.networks import compiled_graph, evaluate, in_batches
 from tfpdu.unlearning.benchmark.corruptions import CORRUPTIONS, corrupted
 from tfpdu.unlearning.benchmark.models import Tables
 from tfpdu.unlearning.benchmark.scenarios import Task
 
-BATCH = 500  # pictures that a model is asked about at once
 GAMMA = 1.0  # of RMIA; with 2, as in [1], rows that all models are sure of are all alike
 BINS = 20  # of the histograms of confidence
 GAP = ("forget_accuracy", "retain_accuracy", "test_accuracy", "ft_auc")  # whose differences to retraining are averaged
@@ -52,12 +52,6 @@ class Population:
     retain: np.ndarray
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """float64[n, C]."""
-    z = logits.astype(np.float64) - logits.max(1, keepdims=True)
-    return np.asarray(np.exp(z) / np.exp(z).sum(1, keepdims=True))
-
-
 class Asked:
     """A model in evaluation mode, compiled once for all that it is asked.
 
@@ -72,8 +66,7 @@ class Asked:
 
     def logits(self, images: Any) -> np.ndarray:
         """float32[n, C] of pictures [n, h, w, c], which are read batch by batch."""
-        parts = [np.asarray(images[i : i + BATCH], np.float32) for i in range(0, len(images), BATCH)]
-        return np.concatenate([self._compiled(part).numpy() for part in parts])
+        return in_batches(self._compiled, images)
 
     def probabilities(self, images: Any) -> np.ndarray:
         """float64[n, C]."""

@@ -14,6 +14,7 @@ from tfpdu.common import UserError, files
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.seeds import id_hashes, stable_hash
 from tfpdu.data import DrawSettings, Pools, Records, concatenate, draw
+from tfpdu.ensemble.aggregate import softmax
 from tfpdu.ensemble.backbones import build_backbone
 from tfpdu.ensemble.networks import answers
 from tfpdu.ensemble.transfer import read_initial
@@ -160,9 +161,7 @@ class Models:
 
 def true_class(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The probability of each row's class, float64[n]."""
-    z = logits.astype(np.float64) - logits.max(1, keepdims=True)
-    share = np.exp(z) / np.exp(z).sum(1, keepdims=True)
-    return np.asarray(share[np.arange(len(labels)), labels])
+    return np.asarray(softmax(logits)[np.arange(len(labels)), labels])
 
 
 def _coins(rows: Records, number: int) -> np.ndarray:

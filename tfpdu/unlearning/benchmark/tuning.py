@@ -20,8 +20,9 @@ from tfpdu.common.interrupt import safe_point
 from tfpdu.common.progress import Progress
 from tfpdu.common.seeds import rng, stable_hash
 from tfpdu.data import Records
+from tfpdu.ensemble.aggregate import softmax
 from tfpdu.unlearning.benchmark.grid import RETRAIN, Benchmark, Cell
-from tfpdu.unlearning.benchmark.measures import Asked, like_classes, softmax
+from tfpdu.unlearning.benchmark.measures import Asked, like_classes
 from tfpdu.unlearning.benchmark.models import examples
 from tfpdu.unlearning.benchmark.recipes import Request, carry_out, method_of, recipe
 from tfpdu.unlearning.benchmark.scenarios import Scenario, Task
