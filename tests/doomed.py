@@ -1,8 +1,7 @@
 """A process that carries out commands of a run, each in a forked child that may be killed at a change on the disk.
 
-Importing TensorFlow takes longer than a whole tiny run, so it is done once. Each child is forked before TensorFlow's
-runtime starts and starts its own. The networks are stand-ins of a few layers: what is under test is how files and
-records survive a kill, not what is learned; every product module that writes one is the product's own.
+The networks are stand-ins of a few layers: what is under test is how files and records survive a kill, not what is
+learned; every product module that writes one is the product's own.
 
     python -m tests.doomed  < orders, one JSON object a line  > answers, one JSON object a line
 """
@@ -12,14 +11,13 @@ import json
 import os
 import signal
 import sys
-import traceback
 import types
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from tests.tripwire import Tripwire
+from tests.forked import Order, serve
 from tfpdu import loop
 from tfpdu.cli import forget
 from tfpdu.common import StopRequested
@@ -39,43 +37,9 @@ from tfpdu.verification import verify
 PATIENCE = 300  # seconds after which a child that hangs is given up
 
 
-def serve() -> None:
-    """Answers {"status", "seen", "output"} to each order; status is as `subprocess` has it, negative for a signal."""
-    for line in sys.stdin:
-        order = json.loads(line)
-        log = Path(order["log"])
-        child = os.fork()
-        if not child:
-            _live(order, log)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        seen = log.with_suffix(".seen")
-        answer = {"status": status, "output": log.read_text(), "seen": seen.read_text() if seen.exists() else ""}
-        print(json.dumps(answer), flush=True)
-
-
-def _live(order: dict[str, Any], log: Path) -> None:
-    status = 1
-    try:
-        signal.alarm(PATIENCE)
-        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
-        sys.stdout.reconfigure(line_buffering=True)
-        workdir = Path(order["workdir"])
-        workdir.mkdir(exist_ok=True)
-        at = tuple(order["at"]) if order["at"] else None
-        seen = log.with_suffix(".seen")
-        tripwire = Tripwire(workdir, at, seen)
-        tripwire.lay()
-        COMMANDS[order["command"]](order["config"], workdir, **order["options"])
-        seen.write_text(json.dumps(tripwire.seen))
-        _check(order["config"], workdir, order["command"] == "run")
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+def work(order: Order) -> None:
+    """The order's command."""
+    COMMANDS[order["command"]](order["config"], Path(order["workdir"]), **order["options"])
 
 
 # ---- the commands --------------------------------------------------------------------------------
@@ -155,8 +119,9 @@ def _called_by_the_loop() -> bool:
     return sys._getframe(2).f_code.co_name == "run"
 
 
-def _check(config: dict[str, Any], workdir: Path, replay: bool) -> None:
+def check(order: Order) -> None:
     """The directory verifies, and its pages are those of the files beside them."""
+    config, workdir, replay = order["config"], Path(order["workdir"]), order["command"] == "run"
     settings = Settings.from_config(config)
     found = verify(settings, RunDirectory(workdir, config), replay)
     wrong = [finding.words for finding in found if not finding.holds]
@@ -192,4 +157,4 @@ def stand_in() -> None:
 
 if __name__ == "__main__":
     stand_in()
-    serve()
+    serve("workdir", work, check, PATIENCE)

@@ -1,21 +1,17 @@
 """A process that publishes, each time in a forked child that is killed at a change on the disk or after a while.
 
-Importing TensorFlow and exporting take long, so both are done once: children publish versions that lie ready. As in
-`tests.doomed` each child is forked before TensorFlow's runtime starts; those that export for real start their own.
+Exporting takes long, so it is done once: children publish versions that lie ready. Those that export for real start
+a runtime of their own.
 
     python -m tests.serving.doomed  < orders, one JSON object a line  > answers, one JSON object a line
 """
 
-import json
 import os
 import shutil
 import signal
-import sys
-import traceback
 from pathlib import Path
-from typing import Any
 
-from tests.tripwire import Tripwire
+from tests.forked import Order, serve
 from tfpdu.common import files
 from tfpdu.serving import publish, versions
 from tfpdu.serving.client import Client
@@ -44,49 +40,13 @@ def copied(release: Ready, directory: Path, model: str, atomic: bool = True) -> 
         export._write = graph
 
 
-def serve() -> None:
-    """Answers {"status", "seen", "output"} to each order."""
-    for line in sys.stdin:
-        order = json.loads(line)
-        log = Path(order["log"])
-        child = os.fork()
-        if not child:
-            _live(order, log)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        seen = log.with_suffix(".seen")
-        print(json.dumps({"status": status, "output": log.read_text(), "seen": seen.exists() and seen.read_text()}))
-        sys.stdout.flush()
-
-
-def _live(order: dict[str, Any], log: Path) -> None:
-    status = 1
-    try:
-        signal.alarm(PATIENCE)
-        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
-        if order["after"] is not None:
-            signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-            signal.setitimer(signal.ITIMER_REAL, order["after"])
-        at = tuple(order["at"]) if order["at"] else None
-        seen = log.with_suffix(".seen")
-        base = Path(order["models"])
-        base.mkdir(exist_ok=True)
-        tripwire = Tripwire(base, at, seen)
-        tripwire.lay()
-        _publish(order, base)
-        seen.write_text(json.dumps(tripwire.seen))
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-def _publish(order: dict[str, Any], base: Path) -> None:
+def work(order: Order) -> None:
+    """Publishes; is killed after order["after"] seconds, if that is not None."""
+    if order["after"] is not None:
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        signal.setitimer(signal.ITIMER_REAL, order["after"])
     publish.export = copied
-    repository = versions.Repository(base, "toy")
+    repository = versions.Repository(Path(order["models"]), "toy")
     settings = publish.PublishSettings(patience=60, every=0.01, erase=True, atomic=order["atomic"])
     publisher = publish.Publisher(
         repository,
@@ -101,5 +61,5 @@ def _publish(order: dict[str, Any], base: Path) -> None:
 
 
 if __name__ == "__main__":
-    serve()
+    serve("models", work, lambda order: None, PATIENCE)
     os._exit(0)  # TensorFlow takes seconds to leave

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tests.unlearning.benchmark.tables import rows
 from tfpdu.common import UserError
 from tfpdu.unlearning.benchmark import KINDS, Scenario
+from tfpdu.unlearning.benchmark.scenarios import class_quotas
 
 TABLE = rows(60, "train")
 
@@ -99,3 +100,10 @@ def test_whatever_share_is_asked_for_some_rows_go_and_some_stay(share, seed):
 
 def test_every_kind_says_how_it_is_written():
     assert all(words.startswith(kind) for kind, (_, words) in KINDS.items())
+
+
+def test_quotas_keep_the_shares_of_others_as_far_as_the_scarcest_class_and_the_most_allow():
+    labels = np.repeat([0, 1, 2], [10, 4, 7])
+    assert class_quotas(labels, np.array([0, 0, 1]), 21).tolist() == [8, 4, 0]  # 4 of class 1 is all there is
+    assert class_quotas(labels, np.array([0, 0, 1]), 3).tolist() == [2, 1, 0]
+    assert class_quotas(labels, np.array([0, 3]), 21).tolist() == [0, 0, 0, 0]  # class 3 has no row to take

@@ -32,7 +32,7 @@ from tfpdu.ensemble.aggregate import softmax
 from tfpdu.ensemble.networks import compiled_graph, evaluate, in_batches
 from tfpdu.unlearning.benchmark.corruptions import CORRUPTIONS, corrupted
 from tfpdu.unlearning.benchmark.models import Tables
-from tfpdu.unlearning.benchmark.scenarios import Task
+from tfpdu.unlearning.benchmark.scenarios import Task, class_quotas
 
 GAMMA = 1.0  # of RMIA; with 2, as in [1], rows that all models are sure of are all alike
 BINS = 20  # of the histograms of confidence
@@ -166,10 +166,7 @@ def like_classes(rows: Records, labels: np.ndarray) -> np.ndarray:
 
     Non-members of other classes than the forgotten rows' would tell classes apart, and not members.
     """
-    classes = int(max(rows.labels.max(), labels.max())) + 1
-    wanted, there = np.bincount(labels, minlength=classes), np.bincount(rows.labels, minlength=classes)
-    asked = wanted > 0
-    quota = np.floor(wanted * (there[asked] / wanted[asked]).min() + 1e-9).astype(int)
+    quota = class_quotas(rows.labels, labels, len(rows))
     if not quota.any():
         return np.arange(len(rows))
     order = hashed_order(rows.ids.tolist(), "like classes")

@@ -10,6 +10,7 @@ import numpy as np
 
 from tfpdu.common import UserError
 from tfpdu.common.validation import did_you_mean, one_of
+from tfpdu.unlearning.benchmark.scenarios import class_quotas
 from tfpdu.unlearning.benchmark.sharded import SHARDED, ShardedSettings
 from tfpdu.unlearning.methods import METHODS, AttackSettings, Examples, Method, build_adversaries, concatenate, own
 from tfpdu.unlearning.methods.retrain import RetrainSettings
@@ -140,11 +141,8 @@ def carry_out(
 
 
 def _like(rows: Examples, others: Examples) -> Examples:
-    """As many rows as possible with the others' shares of classes, and no class that they have not."""
-    wanted = np.bincount(np.asarray(others.labels), minlength=int(max(rows.labels.max(), others.labels.max())) + 1)
-    there = np.bincount(np.asarray(rows.labels), minlength=len(wanted))
-    present = wanted > 0
-    factor = min(1.0, (there[present] / wanted[present]).min())
-    quota = np.floor(wanted * factor).astype(int)
-    chosen = [np.flatnonzero(rows.labels == c)[: quota[c]] for c in np.flatnonzero(quota)]
+    """As many rows as possible, but no more than the others, with their shares of classes."""
+    labels = np.asarray(rows.labels)
+    quota = class_quotas(labels, np.asarray(others.labels), len(others.labels))
+    chosen = [np.flatnonzero(labels == c)[: quota[c]] for c in np.flatnonzero(quota)]
     return rows.take(np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, int))

@@ -223,3 +223,22 @@ KINDS: dict[str, tuple[Callable[[_Draw], Task], str]] = {
     "confusion": (_confusion, "confusion:cat-dog:0.5, a share of two classes that was learned with swapped labels"),
     "worst": (_worst, "worst:0.1, the rows that are memorised most"),
 }
+
+
+def class_quotas(labels: np.ndarray, wanted: np.ndarray, most: int) -> np.ndarray:
+    """How many rows to take of each class, so that the classes have the shares that they have among others.
+
+    Args:
+      labels: int[n] of the rows to take from.
+      wanted: int[m] of the others; at least one.
+      most: rows in all.
+
+    Returns:
+      int[C]: as many as there can be; 0 for classes that the others have not.
+    """
+    classes = int(max(labels.max(), wanted.max())) + 1
+    there, shares = np.bincount(labels, minlength=classes), np.bincount(wanted, minlength=classes)
+    asked = shares > 0
+    factor = min((there[asked] / shares[asked]).min(), most / len(wanted))
+    # Not below a whole number that the product is but for rounding.
+    return np.asarray(np.floor(shares * factor + 1e-9), int)
