@@ -1,7 +1,7 @@
 """What an audit costs beside the forward passes that it cannot do without, and its peak memory.
 
-    python benchmarks/audit.py                       # 5,000 + 5,000 rows x 10 views, ResNet18 of width 16
-    python benchmarks/audit.py --quick               # 500 + 500 rows
+    python benchmarks/audit.py --output=docs/results/audit_cost.json  # 5,000 + 5,000 rows x 10 views, width 16
+    python benchmarks/audit.py --quick                                # 500 + 500 rows
 
 All threshold attacks and Moments run on made-up pictures of 32 x 32. "audit" is everything: matching, views, queries,
 losses, fits, scores, intervals. "forward" is the part of it that was spent in the model's answers, so that another job
@@ -21,11 +21,14 @@ import numpy as np
 from absl import flags
 
 from tfpdu.cli import app
+from tfpdu.common import files
+from tfpdu.common.machine import machine
 
 _QUICK = flags.DEFINE_bool("quick", False, "500 + 500 rows in place of 5,000 + 5,000")
 _ROWS = flags.DEFINE_integer("rows", 0, "rows a side; default 5,000, or 500 with --quick", lower_bound=0)
 _VIEWS = flags.DEFINE_integer("views", 10, "views of each row", lower_bound=1)
 _WIDTH = flags.DEFINE_integer("width", 16, "of the ResNet18", lower_bound=1)
+_OUTPUT = flags.DEFINE_string("output", "", "JSON file for the result; empty: only printed")
 _SIDE = 32
 _CLASSES = 10
 ATTACKS = (
@@ -110,7 +113,11 @@ def _peak_gb() -> float:
 def _main(argv: Sequence[str]) -> None:
     del argv
     rows = _ROWS.value or (500 if _QUICK.value else 5000)
-    print(json.dumps(measure(rows, _VIEWS.value, _WIDTH.value)))
+    output = app.json_path(_OUTPUT.value)
+    found = {"views": _VIEWS.value, "width": _WIDTH.value, **measure(rows, _VIEWS.value, _WIDTH.value)}
+    print(json.dumps(found))
+    if output:
+        files.write_json(output, {**found, "machine": machine()})
 
 
 if __name__ == "__main__":

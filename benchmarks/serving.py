@@ -1,11 +1,12 @@
 """What an exported ensemble costs to ask: beside one exported ResNet18, and an equal one in TorchScript.
 
-    python -m benchmarks.serving                          # ResNet18 at 32 x 32, 5 members, both stems
+    python -m benchmarks.serving --output=docs/results/serving.json   # ResNet18 at 32 x 32, 5 members, both stems
     python -m benchmarks.serving --members=2 --stems=imagenet --batches=1,8 --seconds=0.5
 
 Versions are exported as `tfpdu serving publish` does and loaded again; requests go straight to the graph, so no server
 and no network is in the numbers. The contenders take turns, so that whatever else the machine does meets all of them.
 Latency is the median of a request; ratios are to the single ResNet18. PyTorch is optional (pip install torch==2.13.0).
+With --grouped the members' convolutions one after the other are set beside one grouped convolution instead.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -24,6 +26,7 @@ import numpy as np
 
 from tfpdu.common import files
 from tfpdu.common.determinism import configure
+from tfpdu.common.machine import machine
 
 CLASSES = 10
 
@@ -92,7 +95,7 @@ def latencies(
 
 def measure(
     stems: list[str], batches: list[int], k: int, width: int, side: int, seconds: float, threads: int
-) -> list[dict[str, float | str]]:
+) -> list[dict[str, Any]]:
     """A row a stem, batch size and contender."""
     rows = []
     for stem in stems:
@@ -128,7 +131,7 @@ def measure(
 
 
 def grouped(k: int, batch: int, side: int, channels: int, seconds: float) -> dict[str, float]:
-    """Milliseconds of a 3x3 convolution of k members: one after the other, and as one grouped convolution."""
+    """Milliseconds of k members' 3x3 convolutions, one after the other and as one grouped convolution; the ratio."""
     import tensorflow as tf
 
     pictures = [tf.random.normal((batch, side, side, channels)) for _ in range(k)]
@@ -141,7 +144,27 @@ def grouped(k: int, batch: int, side: int, channels: int, seconds: float) -> dic
 
     as_one = tf.function(lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "SAME"))
     ways = {"in turn": lambda _: in_turn(pictures, kernels), "grouped": lambda _: as_one(*together)}
-    return {n: statistics.median(t) * 1000 for n, t in latencies(ways, together[0], seconds).items()}
+    taken = {n: statistics.median(t) * 1000 for n, t in latencies(ways, together[0], seconds).items()}
+    return {
+        **{"batch": batch, "side": side, "channels": channels},
+        **{"in_turn_ms": taken["in turn"], "grouped_ms": taken["grouped"]},
+        "ratio": taken["grouped"] / taken["in turn"],
+    }
+
+
+COLUMNS = {
+    **{"stem": "", "batch": "", "contender": "", "side": "", "channels": ""},
+    **{"p50_ms": ".2f", "p99_ms": ".2f", "images_per_second": ".0f", "in_turn_ms": ".2f", "grouped_ms": ".2f"},
+    "ratio": ".2f",
+}
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Markdown of the rows of `measure` or of `grouped`."""
+    columns = {name: form for name, form in COLUMNS.items() if name in rows[0]}
+    heads = [name.replace("_", " ").replace("batch", "pictures a request") for name in columns]
+    cells = [[format(row[name], form) for name, form in columns.items()] for row in rows]
+    return [f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *cells)]
 
 
 def main() -> None:
@@ -154,31 +177,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="for each contender and batch size")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--grouped", action="store_true", help="only compare k convolutions with a grouped one")
+    parser.add_argument("--output", default="", help="JSON file for the result; empty: only printed")
     arguments = parser.parse_args()
     configure(arguments.threads)
-    batches = [int(text) for text in arguments.batches.split(",")]
+    k, side, seconds = arguments.members, arguments.side, arguments.seconds
+    batches, stems = [int(text) for text in arguments.batches.split(",")], arguments.stems.split(",")
     if arguments.grouped:
-        for batch in batches:
-            for side, channels in ((32, 64), (8, 64), (4, 128)):
-                found = grouped(arguments.members, batch, side, channels, arguments.seconds)
-                ratio = found["grouped"] / found["in turn"]
-                print(f"{batch:4} x {side:2} x {side:2} x {channels:3}: grouped takes {ratio:.2f} of the time in turn")
-        return
-    rows = measure(
-        arguments.stems.split(","),
-        batches,
-        arguments.members,
-        arguments.width,
-        arguments.side,
-        arguments.seconds,
-        arguments.threads,
-    )
-    print(f"{'stem':10}{'batch':>6}  {'':16}{'p50 ms':>9}{'p99 ms':>9}{'images/s':>10}{'ratio':>7}")
-    for row in rows:
-        print(
-            f"{row['stem']:10}{row['batch']:6}  {row['contender']:16}{row['p50_ms']:9.2f}{row['p99_ms']:9.2f}"
-            f"{row['images_per_second']:10.0f}{row['ratio']:7.2f}"
-        )
+        sizes = [(batch, *size) for batch in batches for size in ((32, 64), (8, 64), (4, 128))]
+        rows = [grouped(k, *size, seconds) for size in sizes]
+    else:
+        rows = measure(stems, batches, k, arguments.width, side, seconds, arguments.threads)
+        print("\n".join(table(rows)))
+    if arguments.output:
+        files.write_json(arguments.output, {**vars(arguments), "machine": machine(), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -152,4 +152,7 @@ def test_an_ensemble_is_compared_with_one_member():
     ]
     assert all(row["ratio"] == 1 for row in rows[::2])
     assert all(0 < row["p50_ms"] <= row["p99_ms"] for row in rows)
-    assert set(serving.grouped(2, 1, 4, 2, 0.01)) == {"in turn", "grouped"}
+    assert [line.split(" | ")[2] for line in serving.table(rows)[2:4]] == ["ResNet18", "ensemble of 2"]
+    alone = serving.grouped(2, 1, 4, 2, 0.01)
+    assert alone["ratio"] == alone["grouped_ms"] / alone["in_turn_ms"]
+    assert serving.table([alone])[0] == "| pictures a request | side | channels | in turn ms | grouped ms | ratio |"
