@@ -1,0 +1,58 @@
+"""The numbers on the pages are those of the files in docs/results."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import unlearning
+from tfpdu.common import files
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs/results"
+
+
+def memory(result: dict[str, Any]) -> list[str]:
+    keys = ("peak_rss_mb", "peak_anonymous_mb", "peak_data_mb")
+    return [f"| {name} | {' | '.join(f'{stage[key]}' for key in keys)} |" for name, stage in result["stages"].items()]
+
+
+def generator(result: dict[str, Any]) -> list[str]:
+    ratios = [seed["cas_ratio"] for seed in result["seeds"]]
+    ratio = f"{result['cas_ratio']:.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+    learned, real = result["generator"], f"{100 * result['copy_ratio_real']:.1f}".replace(".0", "")
+    guidance, steps = learned["settings"]["guidance"], learned["settings"]["steps"]
+    classifier = {"scratch": "from scratch", "transferred": "transferred"}[result["classifier"]]
+    return [
+        f"| {learned['images_seen']:,} | {guidance}, {steps} | {classifier} | {ratio} |"
+        f" {result['kid']:.3f} | {result['precision']:.2f}, {result['recall']:.2f} |"
+        f" {100 * result['copy_ratio']:.1f} % ({real} %) |"
+    ]
+
+
+def unlearning_cost(result: dict[str, Any]) -> list[str]:
+    worst = f"no line\nis further than {100 * result['largest_deviation']:.1f} % from theory"
+    return [*map(unlearning.row, result["lines"]), worst]
+
+
+# Each file of docs/results has its page, and the words that have to be on it.
+PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
+    "memory.json": ("data.md", memory),
+    "generator_digits.json": ("generator.md", generator),
+    "unlearning_cost.json": ("unlearning.md", unlearning_cost),
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in RESULTS.iterdir() if path.is_file()))
+def test_a_page_says_what_the_result_says(name):
+    page, words = PAGES[name]
+    text, path = (ROOT / "docs" / page).read_text(), RESULTS / name
+    for line in words(files.read_json_lines(path) if path.suffix == ".jsonl" else files.read_json(path)):
+        assert line in text
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_names_the_file_that_it_quotes(name):
+    assert (RESULTS / name).exists()
+    assert f"docs/results/{name}" in (ROOT / "docs" / PAGES[name][0]).read_text()
