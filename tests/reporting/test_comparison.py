@@ -14,7 +14,7 @@ from markupsafe import escape
 from tfpdu.common import UserError
 from tfpdu.common.files import read_json, write_json
 from tfpdu.reporting import comparison
-from tfpdu.reporting.comparison import BETTER, NOT_COMPARABLE, REPRODUCED, WORSE, compare, judge
+from tfpdu.reporting.comparison import BETTER, NOT_COMPARABLE, REPRODUCED, WORSE, compare, judge, ours_text
 from tfpdu.reporting.comparison_page import write_comparison_page
 from tfpdu.reporting.measurements import Measured, less, measurements, over_seeds
 from tfpdu.reporting.paper import AT_LEAST, ORDER, SEEN, Published, Setting
@@ -197,7 +197,12 @@ def test_the_page_stands_alone_and_states_the_rule(tmp_path):
     assert "no tolerance, no threshold" in text
     assert "http" not in text
     assert '<data value="0.4661">46.6%</data>' in text
-    assert text.count("<tr>") >= len(found.lines)
+    told = [line for line in found.lines if line.verdict != NOT_COMPARABLE]
+    assert text.count("<data ") == 2 * len(told)
+    assert all(str(escape(line.published.name.partition(", iteration")[0])) in text for line in found.lines)
+    assert all(str(escape(line.reason)) in text for line in found.lines if line not in told)
+    assert text.count("<svg ") == 3  # of Table I, each with both courses
+    assert f"paper 74.5% at first, 74.1% at last; ours {ours_text(told[0])} at first" in text
     assert all(str(escape(line)) in text for line in comparison.RULE)
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from tfpdu.reporting.formatting import duration, nats, percent
 from tfpdu.reporting.style import chart, color, series, themed_svg
 
+CLOCK = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800)  # seconds between marks
 MAX_CELLS = 24  # more bars than this in one chart are not read
 Row = Mapping[str, Any]
 
@@ -177,10 +178,8 @@ def time_chart(name: str, iterations: Sequence[Row]) -> str:
         if full is not None:
             axes.axhline(float(full), color=color("orange"), linewidth=1.8, linestyle=(0, (5, 1.6)))
             words += f"; one full training takes {duration(float(full))}"
-        axes.set_ylim(0, max([*values, float(full or 0), 1e-9]) * 1.12)
+        _duration_axis(axes, max([*values, float(full or 0), 1e-9]))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(float(value)) if value else "0"))
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 3, 6, 10]))
         axes.grid(False, axis="x")
         axes.set_xlabel("iteration")
         return themed_svg(figure, name, f"Time of each unlearning step. {words}")
@@ -219,6 +218,38 @@ def attack_chart(
         return themed_svg(figure, name, f"Attack success on {population}. {'; '.join(drawn)}")
 
 
+def published_chart(name: str, title: str, points: Sequence[Row]) -> str:
+    """A published course over the iterations, and ours with its interval.
+
+    Args:
+      name: unique in the page.
+      title: what is measured.
+      points: {"iteration", "unit", "published", "measured", "low", "high"} of each; low and high may be None.
+    """
+    seconds = points[0]["unit"] == "seconds"
+    at = [point["iteration"] for point in points]
+    theirs, ours, low, high = (
+        np.array([_number(point, key) for point in points]) for key in ("published", "measured", "low", "high")
+    )
+    with chart(3.1, 2.5) as (figure, axes):
+        axes.fill_between(at, low, high, color=color("blue"), alpha=0.15, linewidth=0)
+        axes.plot(at, ours, marker="o", color=color("blue"), linewidth=1.8, ms=4.5)
+        role, marker, dash = series(1)
+        axes.plot(at, theirs, marker=marker, color=color(role), linestyle=dash, linewidth=1.5, ms=4)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("iteration")
+        if seconds:
+            _duration_axis(axes, float(np.nanmax([theirs, ours])))
+        else:
+            _percent_axis(axes.yaxis)
+        words = duration if seconds else percent
+        ends = "; ".join(
+            f"{who} {words(float(values[0]))} at first, {words(float(values[-1]))} at last"
+            for who, values in (("paper", theirs), ("ours", ours))
+        )
+        return themed_svg(figure, name, f"{title} over the iterations. {ends}")
+
+
 def attack_limits(rows: Sequence[Row]) -> tuple[float, float]:
     """A y range that holds every interval and the 50 % line."""
     ends = [row[key] for row in rows for key in ("success_rate", "ci_low", "ci_high") if row.get(key) is not None]
@@ -239,6 +270,15 @@ def _category_axis(axes: Axes, labels: Sequence[str]) -> None:
 def _percent_axis(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%" if abs(value) > 1e-12 else "0%"))
     axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+
+
+def _duration_axis(axes: Axes, longest: float) -> None:
+    """Times from 0 on, marked at whole seconds, minutes or hours as a clock has them."""
+    top = longest * 1.12
+    axes.set_ylim(0, top)
+    step = next((seconds for seconds in CLOCK if top / seconds <= 5), None)
+    axes.yaxis.set_major_locator(MultipleLocator(step) if step else MaxNLocator(5))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(float(value)) if value else "0"))
 
 
 def _forget_axis(axes: Axes) -> None:
