@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import unlearning
+from benchmarks import forgetting, unlearning
 from tfpdu.common import files
 
 ROOT = Path(__file__).parents[1]
@@ -36,10 +36,15 @@ def unlearning_cost(result: dict[str, Any]) -> list[str]:
     return [*map(unlearning.row, result["lines"]), worst]
 
 
+def accuracy_of_forgetting(lines: list[dict[str, Any]]) -> list[str]:
+    return forgetting.table_of(forgetting.summary(lines))
+
+
 # Each file of docs/results has its page, and the words that have to be on it.
 PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
     "memory.json": ("data.md", memory),
     "generator_digits.json": ("generator.md", generator),
+    "forgetting.jsonl": ("unlearning.md", accuracy_of_forgetting),
     "unlearning_cost.json": ("unlearning.md", unlearning_cost),
 }
 

@@ -23,6 +23,7 @@ from tfpdu.ensemble import Ensemble
 from tfpdu.ensemble.trainer import Rows, Span, Trainer
 from tfpdu.material import Material, gather
 from tfpdu.settings import Settings
+from tfpdu.unlearning.plan import plan_bases
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,12 +98,25 @@ def minutes(material: Material, settings: Settings, added: int, rates: Rates) ->
         learned = n * sum(left) / n0
     elif not settings.augment.replenish:
         learned = sum(rows + added for rows in left)
+    trained = learned * mean_cost(settings, n, n0, steps)
     seconds |= {
-        f"learning and {steps - 1} retrainings": learned * ensemble.epochs / rates.learn,
+        f"learning and {steps - 1} retrainings": trained * ensemble.epochs / rates.learn,
         "measuring": k * (learned + steps * len(material.pools.test)) / rates.evaluate,
         "audit": steps * k * rows * views / rates.evaluate,
     }
     return {name: value / 60 for name, value in seconds.items()}
+
+
+def mean_cost(settings: Settings, rows: int, originals: int, steps: int) -> float:
+    """Of the first `steps` steps, as a share of full trainings."""
+    ensemble, T = settings.ensemble, settings.loop.iterations
+    if ensemble.slice_order != "forget":
+        return 1.0
+    leaving = np.diff([round(originals * t / T) for t in range(T + 1)]).tolist()
+    first, last = ensemble.slice_epochs()
+    keeps = settings.generator.lineage != "strict"
+    plan = plan_bases(rows, leaving, (last - first) / first, ensemble.base_share, keeps)
+    return sum(plan.costs[:steps]) / steps
 
 
 def measure(material: Material, settings: Settings) -> Rates:

@@ -15,15 +15,14 @@ from tfpdu.common.run_directory import RunDirectory
 from tfpdu.common.seeds import hashed_order
 from tfpdu.ensemble import Ensemble
 from tfpdu.ensemble.aggregate import resnet18_evaluator
+from tfpdu.gates import audit_of, fired
 from tfpdu.purge import cards
-from tfpdu.reporting.attacks import numbers
 from tfpdu.serving.pictures import reader_of
 from tfpdu.serving.publish import Deletions
 from tfpdu.serving.release import EXAMPLES, Release, noise
 from tfpdu.serving.versions import Repository
 from tfpdu.settings import Settings
 from tfpdu.state import Standing, standing
-from tfpdu.steps import Step
 from tfpdu.unlearning import Ledger
 from tfpdu.verification import PUBLISHED, VERSIONS, verify
 
@@ -68,14 +67,6 @@ def deletions(run: RunDirectory) -> Deletions:
     return Deletions(ledger.salt.fingerprint, ledger.history().deleted)
 
 
-def audit_of(run: RunDirectory, step: Step) -> list[dict[str, Any]]:
-    """The audit's rows of a step: a deletion round has its own, beside those of the iteration before it."""
-    if step.round:
-        return list((run.event("deletion", round=step.round) or {}).get("audit", []))
-    path = run.file("audit.json")
-    return [row for row in (files.read_json(path) if path.exists() else []) if row["iteration"] == step.iteration]
-
-
 def check(settings: Settings, run: RunDirectory, release: Release, gates: Sequence[Gate]) -> list[str]:
     """Refuses to publish what is not whole; says which gates fired.
 
@@ -83,7 +74,7 @@ def check(settings: Settings, run: RunDirectory, release: Release, gates: Sequen
       settings: of the run.
       run: its directory.
       release: of its last step.
-      gates: on the audit's rows, such as "moments.ci_low>0.55".
+      gates: on attacks and group fairness of the last step, such as "moments.ci_low>0.55".
 
     Returns:
       A line a gate that fired; none where it may be published.
@@ -100,8 +91,7 @@ def check(settings: Settings, run: RunDirectory, release: Release, gates: Sequen
         raise UserError(f"--workdir={run.path}: does not verify: {wrong[0].name}: {wrong[0].words}")
     if not release.audit:
         raise UserError(f"--workdir={run.path}: the last step has no audit, so it is not published")
-    found = numbers([dict(row) for row in release.audit])
-    return [line for line in (gate.fires(found) for gate in gates) if line]
+    return fired(run, gates)
 
 
 def note_publication(run: RunDirectory, repository: Repository) -> None:

@@ -20,6 +20,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from tfpdu.common.errors import StopRequested, UserError
+from tfpdu.common.gate import FIRED
 from tfpdu.common.interrupt import deferred
 from tfpdu.common.validation import did_you_mean
 
@@ -65,6 +66,13 @@ def load_preset(name: str) -> ConfigDict:
         raise UserError(f"config {name}: {error}") from None
     config.lock()  # as `--config=` has it: an unknown key is an error
     return config
+
+
+def end_if_fired(fired: Sequence[str], consequence: str = "") -> None:
+    """Ends the command with the gates' exit code, and says on stderr which of them fired, if any did."""
+    if fired:
+        print(f"tfpdu: --fail_if: {'; '.join(fired)}{consequence}", file=sys.stderr)
+        sys.exit(FIRED)
 
 
 def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None, arguments: int = 0) -> None:

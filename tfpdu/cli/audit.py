@@ -77,7 +77,7 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "say how many queries, how long a
 def _main(argv: Sequence[str]) -> None:
     del argv
     output = app.json_path(_OUTPUT.value)
-    from tfpdu.common.gate import FIRED, Gate
+    from tfpdu.common.gate import Gate, fired
 
     gates = [Gate.parse(text) for text in _FAIL_IF.value]
     sys.path.append(os.getcwd())  # for package:function; last, so that it hides nothing
@@ -93,10 +93,7 @@ def _main(argv: Sequence[str]) -> None:
         rows = _audit(subject, settings, output)
     from tfpdu.reporting.attacks import numbers
 
-    fired = [line for line in (gate.fires(numbers(rows)) for gate in gates) if line]
-    if fired:
-        print(f"tfpdu: --fail_if: {'; '.join(fired)}", file=sys.stderr)
-        sys.exit(FIRED)
+    app.end_if_fired(fired(gates, numbers(rows)))
 
 
 def _audit(subject: "Subject", settings: "AuditSettings", output: Path | None) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ Exit codes: 0 done, no gate fired; 2 the input is at fault, or a gate cannot be 
 stderr says which).
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def _main(argv: Sequence[str]) -> None:
     from tfpdu.audit.fairness import measures, numbers
     from tfpdu.audit.prediction_file import PredictionColumns, cautions, read_predictions, split_names
     from tfpdu.common import files
-    from tfpdu.common.gate import FIRED, Gate
+    from tfpdu.common.gate import Gate, fired
     from tfpdu.reporting.fairness import as_lines
     from tfpdu.reporting.fairness_page import write_fairness_page
 
@@ -66,10 +65,7 @@ def _main(argv: Sequence[str]) -> None:
             output.with_suffix(".html"), Path(_PREDICTIONS.value).name, rows, predictions.classes, notes
         )
         print(f"{output}\n{output.with_suffix('.html')}")
-    fired = [line for line in (gate.fires(numbers(rows)) for gate in gates) if line]
-    if fired:
-        print(f"tfpdu: --fail_if: {'; '.join(fired)}", file=sys.stderr)
-        sys.exit(FIRED)
+    app.end_if_fired(fired(gates, numbers(rows)))
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ its next iteration. The rows are unlearned exactly, what saw them is removed, th
 what was done. The same --request_id twice is one request. --dry_run says what it would cost, and changes nothing.
 
 Both say where a request falls on one group: more of its rows go than blind choice would take. Exit codes: 0 done; 2 the
-input is at fault; 3 done, and a group's accuracy is under config.deletion.group_floor, or a gate of --fail_if kept it
-from being published.
+input is at fault; 3 done, and a group's accuracy is under config.deletion.group_floor, or a gate of --fail_if fired, on
+attacks or group fairness after the round, and nothing was published.
 
     tfpdu forget --workdir=runs/mine --publish=models --server=localhost:8501
 
@@ -45,10 +45,12 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "say what would be deleted, retra
 
 def _main(argv: Sequence[str]) -> None:
     del argv
+    from tfpdu.common.gate import Gate
     from tfpdu.common.run_directory import RunDirectory
     from tfpdu.settings import Settings
     from tfpdu.unlearning import Ledger, Selector
 
+    gates = [Gate.parse(text) for text in publishing.FAIL_IF.value]
     run = RunDirectory.existing(_WORKDIR.value)
     settings = Settings.from_config(run.config)
     asked = bool(_IDS.value or _IDS_FILE.value or _SUBJECT.value or _WHERE.value)
@@ -67,6 +69,7 @@ def _main(argv: Sequence[str]) -> None:
         print(f"acknowledged: request {request.request_id}, {len(request.digests)} rows, due {request.due:%Y-%m-%d}")
     from tfpdu.common.determinism import configure
     from tfpdu.deletion import carry_out
+    from tfpdu.gates import fired
     from tfpdu.reporting import write_report
 
     try:
@@ -85,6 +88,8 @@ def _main(argv: Sequence[str]) -> None:
         late = "; nothing was published" if _PUBLISH.value else ""
         say(f"{busy}; the request is pending: a run carries it out before its next iteration, or call this again{late}")
         return
+    if not _PUBLISH.value:
+        app.end_if_fired(fired(run, gates))
     tell_of_floor(run, rounds, settings.deletion.group_floor)
 
 

@@ -1,11 +1,11 @@
 """The flags and steps that `tfpdu serving` and `tfpdu forget --publish` share."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
 
+from tfpdu.cli import app
 from tfpdu.common.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ PRECISION = flags.DEFINE_enum(
     "precision", None, ["float32", "mixed_bfloat16"], "of the exported networks; default as they were trained"
 )
 MEMBER_VOTES = flags.DEFINE_bool("member_votes", False, "also answer with each member's choice, which tells of shards")
-FAIL_IF = flags.DEFINE_multi_string("fail_if", [], 'publish nothing if this holds of the audit: "moments.ci_low>0.55"')
+FAIL_IF = flags.DEFINE_multi_string(
+    "fail_if", [], "end with exit code 3, and publish nothing, if this holds of the last step: moments.ci_low>0.55"
+)
 WAIT = flags.DEFINE_float("wait", 300.0, "seconds that servers get to follow each push", lower_bound=0.0)
 RELOAD = flags.DEFINE_bool("reload", False, "hand models.config over by gRPC; else servers have to poll it")
 STORAGE = flags.DEFINE_enum(
@@ -55,7 +57,7 @@ def publish_settings(mode: str) -> "PublishSettings":
 
 def publish(settings: "Settings", run: "RunDirectory", models: str | Path, only_export: bool = False) -> None:
     """Publishes the last step of a run, which this process holds; ends with the gate's exit code where one fired."""
-    from tfpdu.common.gate import FIRED, Gate
+    from tfpdu.common.gate import Gate
     from tfpdu.publication import check, deletions, note_publication, note_withdrawals, release_of
     from tfpdu.serving.publish import Publisher
     from tfpdu.serving.versions import Repository
@@ -64,9 +66,7 @@ def publish(settings: "Settings", run: "RunDirectory", models: str | Path, only_
     name = NAME.value or settings.data.name
     repository = Repository(models, name, SERVED_FROM.value)
     release = release_of(settings, run, PRECISION.value or "", MEMBER_VOTES.value)
-    if fired := check(settings, run, release, gates):
-        print(f"tfpdu: --fail_if: {'; '.join(fired)}; nothing was published", file=sys.stderr)
-        sys.exit(FIRED)
+    app.end_if_fired(check(settings, run, release, gates), "; nothing was published")
     note_publication(run, repository)
     with repository.hold():
         publisher = Publisher(

@@ -74,3 +74,8 @@ class Gate:
 
     def __str__(self) -> str:
         return f"{self.name}{self.comparison}{self.limit:g}"
+
+
+def fired(gates: Sequence[Gate], numbers: Mapping[str, Sequence[float | None]]) -> list[str]:
+    """A line for each gate that fires; see `Gate.fires`."""
+    return [line for line in (gate.fires(numbers) for gate in gates) if line]
