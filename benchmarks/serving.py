@@ -6,7 +6,7 @@
 Versions are exported as `tfpdu serving publish` does and loaded again; requests go straight to the graph, so no server
 and no network is in the numbers. The contenders take turns, so that whatever else the machine does meets all of them.
 Latency is the median of a request; ratios are to the single ResNet18. PyTorch is optional (pip install torch==2.13.0).
-With --grouped the members' convolutions one after the other are set beside one grouped convolution instead.
+With --grouped k bare networks one after the other are set beside one network of k groups instead.
 """
 
 import argparse
@@ -130,30 +130,72 @@ def measure(
     return rows
 
 
-def grouped(k: int, batch: int, side: int, channels: int, seconds: float) -> dict[str, float]:
-    """Milliseconds of k members' 3x3 convolutions, one after the other and as one grouped convolution; the ratio."""
+def grouped(stem: str, batch: int, k: int, width: int, side: int, seconds: float) -> dict[str, Any]:
+    """Milliseconds of k bare ResNet18s: one after the other, and as one network of grouped convolutions."""
     import tensorflow as tf
 
-    pictures = [tf.random.normal((batch, side, side, channels)) for _ in range(k)]
-    kernels = [tf.random.normal((3, 3, channels, channels)) for _ in range(k)]
-    together = tf.concat(pictures, -1), tf.concat(kernels, -1)  # [b, h, w, k * c], [3, 3, c, k * c]
-
-    @tf.function
-    def in_turn(pictures: list, kernels: list) -> list:
-        return [tf.nn.conv2d(x, kernel, 1, "SAME") for x, kernel in zip(pictures, kernels, strict=True)]
-
-    as_one = tf.function(lambda x, kernel: tf.nn.conv2d(x, kernel, 1, "SAME"))
-    ways = {"in turn": lambda _: in_turn(pictures, kernels), "grouped": lambda _: as_one(*together)}
-    taken = {n: statistics.median(t) * 1000 for n, t in latencies(ways, together[0], seconds).items()}
+    rng = np.random.default_rng(0)
+    members = [_bare_weights(stem, width, rng) for _ in range(k)]
+    stacked = [
+        tuple(tf.concat(of_all, -1) for of_all in zip(*layer, strict=True)) for layer in zip(*members, strict=True)
+    ]
+    in_turn = tf.function(lambda x: tf.concat([_bare_resnet18(weights, x, stem) for weights in members], -1))
+    as_one = tf.function(lambda x: _bare_resnet18(stacked, x, stem))
+    pictures = rng.normal(size=(batch, side, side, 3)).astype(np.float32)
+    np.testing.assert_allclose(in_turn(pictures).numpy(), as_one(pictures).numpy(), rtol=1e-3, atol=1e-3)
+    found = latencies({"in turn": in_turn, "grouped": as_one}, pictures, seconds)
+    taken = {name: statistics.median(times) * 1000 for name, times in found.items()}
     return {
-        **{"batch": batch, "side": side, "channels": channels},
-        **{"in_turn_ms": taken["in turn"], "grouped_ms": taken["grouped"]},
+        **{"stem": stem, "batch": batch, "in_turn_ms": taken["in turn"], "grouped_ms": taken["grouped"]},
         "ratio": taken["grouped"] / taken["in turn"],
     }
 
 
+def _bare_weights(stem: str, width: int, rng: np.random.Generator) -> list[tuple[Any, Any, Any]]:
+    """Kernel, scale and shift of each convolution, in the order in which `_bare_resnet18` takes them."""
+    import tensorflow as tf
+
+    shapes, channels = [(7 if stem == "imagenet" else 3, 3, width)], width
+    for stage in range(4):
+        for _ in range(2):
+            filters = width * 2**stage
+            shapes += [(3, channels, filters), (3, filters, filters)]
+            shapes += [(1, channels, filters)] if channels != filters else []
+            channels = filters
+    return [
+        (
+            tf.constant(rng.normal(0, (2 / (size * size * before)) ** 0.5, (size, size, before, after)), tf.float32),
+            tf.constant(rng.uniform(0.9, 1.1, after), tf.float32),
+            tf.constant(rng.uniform(-0.1, 0.1, after), tf.float32),
+        )
+        for size, before, after in shapes
+    ]
+
+
+def _bare_resnet18(weights: list[tuple[Any, Any, Any]], x: Any, stem: str) -> Any:
+    """Convolutions, scales, shifts and shortcuts; k members stacked along their channels are k groups."""
+    import tensorflow as tf
+
+    layers = iter(weights)
+
+    def convolution(x: Any, stride: int) -> Any:
+        kernel, scale, shift = next(layers)
+        return tf.nn.conv2d(x, kernel, stride, "SAME") * scale + shift
+
+    x = tf.nn.relu(convolution(x, 1 if stem == "cifar" else 2))
+    if stem != "cifar":
+        x = tf.nn.max_pool2d(x, 3, 2, "SAME")
+    for stage in range(4):
+        for place in range(2):
+            halves = stage > 0 and place == 0
+            branch = tf.nn.relu(convolution(x, 2 if halves else 1))
+            branch = convolution(branch, 1)
+            x = tf.nn.relu(branch + (convolution(x, 2) if halves else x))
+    return tf.reduce_mean(x, [1, 2])
+
+
 COLUMNS = {
-    **{"stem": "", "batch": "", "contender": "", "side": "", "channels": ""},
+    **{"stem": "", "batch": "", "contender": ""},
     **{"p50_ms": ".2f", "p99_ms": ".2f", "images_per_second": ".0f", "in_turn_ms": ".2f", "grouped_ms": ".2f"},
     "ratio": ".2f",
 }
@@ -176,20 +218,20 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=32, help="pixels a side")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each contender and batch size")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--grouped", action="store_true", help="only compare k convolutions with a grouped one")
+    parser.add_argument("--grouped", action="store_true", help="only compare k bare networks with one of k groups")
     parser.add_argument("--output", default="", help="JSON file for the result; empty: only printed")
     arguments = parser.parse_args()
     configure(arguments.threads)
     k, side, seconds = arguments.members, arguments.side, arguments.seconds
     batches, stems = [int(text) for text in arguments.batches.split(",")], arguments.stems.split(",")
     if arguments.grouped:
-        sizes = [(batch, *size) for batch in batches for size in ((32, 64), (8, 64), (4, 128))]
-        rows = [grouped(k, *size, seconds) for size in sizes]
+        rows = [grouped(stem, batch, k, arguments.width, side, seconds) for stem in stems for batch in batches]
     else:
         rows = measure(stems, batches, k, arguments.width, side, seconds, arguments.threads)
-        print("\n".join(table(rows)))
+    print("\n".join(table(rows)))
     if arguments.output:
-        files.write_json(arguments.output, {**vars(arguments), "machine": machine(), "rows": rows})
+        settings = {name: value for name, value in vars(arguments).items() if name != "output"}
+        files.write_json(arguments.output, {**settings, "machine": machine(), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import forgetting, unlearning
+from benchmarks import forgetting, serving, unlearning
 from tfpdu.common import files
 
 ROOT = Path(__file__).parents[1]
@@ -40,11 +40,31 @@ def accuracy_of_forgetting(lines: list[dict[str, Any]]) -> list[str]:
     return forgetting.table_of(forgetting.summary(lines))
 
 
+def latencies(result: dict[str, Any]) -> list[str]:
+    return serving.table(result["rows"])
+
+
+def cost_of_an_audit(result: dict[str, Any]) -> list[str]:
+    return [
+        f"took {result['ratio']:.2f} times as long as the model's answers alone",
+        f"{1024 * result['growth_gb']:.0f} MB to the memory",
+        f"{result['asked']:,} queries",
+    ]
+
+
+def cost_of_adversaries(result: dict[str, Any]) -> list[str]:
+    return [f"{result['ratio']:.2f} times the {result['passes']:,} forward and backward passes"]
+
+
 # Each file of docs/results has its page, and the words that have to be on it.
 PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
     "memory.json": ("data.md", memory),
     "generator_digits.json": ("generator.md", generator),
     "forgetting.jsonl": ("unlearning.md", accuracy_of_forgetting),
+    "serving.json": ("serving.md", latencies),
+    "serving_grouped.json": ("serving.md", latencies),
+    "audit_cost.json": ("audit.md", cost_of_an_audit),
+    "adversaries.json": ("methods.md", cost_of_adversaries),
     "unlearning_cost.json": ("unlearning.md", unlearning_cost),
 }
 
