@@ -54,15 +54,23 @@ def get_config(variant: str = "") -> ConfigDict:
     config.bench.held_out = 2000  # non-members that forgotten rows are compared with, at most
     config.bench.population = 1000  # non-members that RMIA compares each row with, at most
     config.bench.robust_rows = 100  # of forget, retain and test each, under attack; 0: none
-    config.bench.robust_attacks = ("pgd_linf",)  # of fgsm, pgd_linf, pgd_l2, square
+    config.bench.robust_attacks = ("fgsm",)  # of fgsm, pgd_linf, pgd_l2, square; one step, for the sake of time
     config.bench.audit_rows = 100  # a role, of M-Loss and Moments
     config.bench.threads = 2
 
     # Of originals, references and retrained models.
-    config.training = ConfigDict(dict(epochs=15, learning_rate=0.05, batch=32, weight_decay=5e-4, schedule="cosine"))
+    config.training = ConfigDict(dict(epochs=12, learning_rate=0.05, batch=32, weight_decay=5e-4, schedule="cosine"))
 
     # Settings of methods, by name or by "name@scenario".
-    config.recipes = ConfigDict()
+    config.recipes = ConfigDict(
+        dict(
+            sharded=dict(shards=3),  # of 700 rows five shards would learn too little
+            eu_k=dict(epochs=24),
+            cf_k=dict(epochs=12),
+            influence=dict(iterations=25),
+            woodfisher=dict(samples=500),
+        )
+    )
 
     if variant == "all":
         config.bench.scenarios = (

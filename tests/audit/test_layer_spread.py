@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfpdu.audit import layer_spread_gap
+from tfpdu.audit import layer_spread_gap, layer_spread_gaps
 from tfpdu.common import UserError
 from tfpdu.ensemble import BatchNormalization, build_resnet18
 
@@ -40,6 +40,8 @@ def test_two_classes_worked_by_hand():
     np.testing.assert_allclose(variance.by_class, [[0.125, 1.0]], rtol=1e-6)
     np.testing.assert_allclose(variance.gaps, [0.875], rtol=1e-6)
     assert (std.spread, variance.spread) == ("std", "variance")
+    both = layer_spread_gaps(model, x, labels)
+    assert [(name, each.mean_gap) for name, each in both.items()] == [("std", 0.75), ("variance", 0.875)]
     assert std.layers == (layer.name,)
     assert (std.classes.tolist(), std.rows.tolist()) == ([3, 8], [2, 2])
     assert std.mean_gap == pytest.approx(0.75)

@@ -47,7 +47,7 @@ from tfpdu.common.intervals import clopper_pearson, hanley_mcneil_se
 
 if TYPE_CHECKING:
     from tfpdu.audit.callback import MembershipAudit
-    from tfpdu.audit.layer_spread import LayerSpread, layer_spread_gap
+    from tfpdu.audit.layer_spread import LayerSpread, layer_spread_gap, layer_spread_gaps
     from tfpdu.audit.perturbation import perturbed_images
     from tfpdu.audit.robustness import (
         ROBUSTNESS_ATTACKS,
@@ -65,6 +65,7 @@ _WITH_KERAS = {
     "RobustnessAttack": "robustness",
     "gradient_masking": "robustness",
     "layer_spread_gap": "layer_spread",
+    "layer_spread_gaps": "layer_spread",
     "perturbed_images": "perturbation",
     "robust_accuracy": "robustness",
 }
@@ -135,6 +136,7 @@ __all__ = [
     "hanley_mcneil_se",
     "holm",
     "layer_spread_gap",
+    "layer_spread_gaps",
     "lira_scores",
     "logit_statistic",
     "modified_entropy",

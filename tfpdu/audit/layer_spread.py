@@ -77,6 +77,13 @@ def layer_spread_gap(
       UserError: there is no normalisation layer, or there are too few rows or classes.
     """
     one_of(SPREADS, spread=spread)
+    return layer_spread_gaps(model, images, labels, batch=batch)[spread]
+
+
+def layer_spread_gaps(
+    model: keras.Model, images: Images, labels: np.ndarray, *, batch: int = 250
+) -> dict[str, LayerSpread]:
+    """`layer_spread_gap` by every name of a spread, from one pass over the rows."""
     positive(batch=batch)
     labels = np.asarray(labels)
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
@@ -86,8 +93,11 @@ def layer_spread_gap(
         few = f"class {classes[rows.argmin()]} has {rows.min()} row" if len(rows) else "there are no rows"
         raise UserError(f"labels: expected two classes or more of at least two rows each; {len(classes)} here, {few}")
     names, sums = _sums(model, images, place, len(classes), batch)
-    by_class = np.stack([_sigma(*each, spread) for each in sums])  # [L, K]
-    return LayerSpread(spread, names, classes, rows, by_class, np.ptp(by_class, axis=1))
+    by_class = {spread: np.stack([_sigma(*each, spread) for each in sums]) for spread in SPREADS}  # of [L, K]
+    return {
+        spread: LayerSpread(spread, names, classes, rows, sigma, np.ptp(sigma, axis=1))
+        for spread, sigma in by_class.items()
+    }
 
 
 Sums = tuple[

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpdu.audit import ROBUSTNESS_ATTACKS, layer_spread_gap, robust_accuracy
+from tfpdu.audit import ROBUSTNESS_ATTACKS, layer_spread_gaps, robust_accuracy
 from tfpdu.common import UserError
 from tfpdu.common.seeds import hashed_order
 from tfpdu.unlearning.benchmark.measures import Asked, Population
@@ -57,11 +57,8 @@ def _some_rows(
 def spreads(model: Asked, tables: Tables, task: Task, split: Population) -> dict[str, float]:
     """The layer spread gap on retained rows, mean over the normalisation layers, by deviation and by variance."""
     some = tables.train.take(split.retain)
-    numbers = {}
-    for spread in ("std", "variance"):
-        try:
-            found = layer_spread_gap(model.model, some.images, task.labels[split.retain], spread=spread)
-        except UserError:
-            return {}  # a network without normalisation has none
-        numbers[f"layer_spread_{spread}"] = found.mean_gap
-    return numbers
+    try:
+        found = layer_spread_gaps(model.model, some.images, task.labels[split.retain])
+    except UserError:
+        return {}  # a network without normalisation has none
+    return {f"layer_spread_{spread}": each.mean_gap for spread, each in found.items()}
