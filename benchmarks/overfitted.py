@@ -29,13 +29,6 @@ from tfpdu.common.errors import UserError
 ATTACKS = ("blind", "m_loss", "m_mean", "moments", "lira_offline", "lira_online", "rmia_offline", "rmia_online")
 OF_SHARDS = ("m_loss", "lira_offline", "rmia_offline")
 
-_CONFIG = app.define_config("bench_cifar10")
-_DIRECTORY = flags.DEFINE_string("directory", "runs/overfitted", "where models are kept")
-_OUTPUT = flags.DEFINE_string("output", "", "the result, a .json file")
-_ROWS = flags.DEFINE_integer("rows", 1000, "a role, of members and of non-members", lower_bound=10)
-_SHARDS = flags.DEFINE_integer("shards", 5, "of the ensemble; as many pairs of reference models less 1", lower_bound=3)
-_SUMMARY = flags.DEFINE_bool("summary", False, "print the table of --output, and measure nothing")
-
 
 class Overfitted:
     """The rows, and the models that learn them without augmentation.
@@ -178,8 +171,9 @@ def table(result: dict[str, Any]) -> list[str]:
 
 def _main(argv: Any) -> None:
     del argv
-    output = app.json_path(_OUTPUT.value)
-    if _SUMMARY.value:
+    values = flags.FLAGS
+    output = app.json_path(values.output)
+    if values.summary:
         if output is None:
             raise UserError("--output: expected the file whose table is wanted")
         print("\n".join(table(files.read_json(output))))
@@ -187,14 +181,20 @@ def _main(argv: Any) -> None:
     from tfpdu.common.machine import processor
     from tfpdu.common.run_directory import RunDirectory
 
-    config = app.as_dict(_CONFIG.value)
-    run = RunDirectory(_DIRECTORY.value, {**config, "shards": _SHARDS.value})
+    config = app.as_dict(values.config)
+    run = RunDirectory(values.directory, {**config, "shards": values.shards})
     with run.lock():
-        result = measure(Overfitted(config, run.path, _SHARDS.value), _ROWS.value)
+        result = measure(Overfitted(config, run.path, values.shards), values.rows)
     if output:
         files.write_json(output, {"config": config, "processor": processor(), **result})
     print("\n".join(table(result)))
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # not where tests import it: other commands have flags of the same names
+    app.define_config("bench_cifar10")
+    flags.DEFINE_string("directory", "runs/overfitted", "where models are kept")
+    flags.DEFINE_string("output", "", "the result, a .json file")
+    flags.DEFINE_integer("rows", 1000, "a role, of members and of non-members", lower_bound=10)
+    flags.DEFINE_integer("shards", 5, "of the ensemble; as many pairs of reference models less 1", lower_bound=3)
+    flags.DEFINE_bool("summary", False, "print the table of --output, and measure nothing")
     app.run(_main)

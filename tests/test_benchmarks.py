@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import audit, forgetting, serving, unlearning
+from benchmarks import audit, forgetting, overfitted, serving, unlearning
 from tests.loop_config import tiny_config
+from tfpdu.cli.app import as_dict, load_preset
 from tfpdu.common import UserError, files
 from tfpdu.data import load
 from tfpdu.unlearning import ShardedLearner
@@ -161,3 +162,32 @@ def test_members_in_turn_and_as_groups_give_the_same_before_they_are_timed(stem)
     row = serving.grouped(stem, batch=3, k=2, width=4, side=16, seconds=0.01)
     assert row["ratio"] == row["grouped_ms"] / row["in_turn_ms"]
     assert serving.table([row])[0] == "| stem | pictures a request | in turn ms | grouped ms | ratio |"
+
+
+# ---- overfitted: every attack on a model that knows its rows by heart ------------------------------------
+
+
+@pytest.mark.slow
+def test_attacks_on_an_overfitted_model_and_on_rows_that_pose_as_its_members(tmp_path):
+    config = as_dict(load_preset("bench_digits"))
+    config["bench"] |= {"rows": 200, "held_out": 100, "population": 100}
+    config["training"] |= {"epochs": 30}
+    result = overfitted.measure(overfitted.Overfitted(config, tmp_path, shards=3), rows=60)
+    assert result["train_accuracy"] == 1
+    assert {name: [row["attack"] for row in rows] for name, rows in result["audits"].items()} == {
+        "members": list(overfitted.ATTACKS),
+        "null": list(overfitted.ATTACKS),
+        "shards": list(overfitted.OF_SHARDS),
+        "true": list(overfitted.OF_SHARDS),
+    }
+    assert not [row["attack"] for row in result["audits"]["null"] if row["p_holm"] < 0.05]
+    assert len(overfitted.table(result)) == 2 + 2 * len(overfitted.ATTACKS) + 2 * len(overfitted.OF_SHARDS)
+
+
+@pytest.mark.slow
+def test_a_model_that_has_not_learned_its_rows_by_heart_is_no_result(tmp_path):
+    config = as_dict(load_preset("bench_digits"))
+    config["bench"] |= {"rows": 200}
+    config["training"] |= {"epochs": 1}
+    with pytest.raises(UserError, match=r"training\.epochs=1: .* of the training rows are right, expected all"):
+        overfitted.Overfitted(config, tmp_path, shards=3).target()
