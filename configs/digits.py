@@ -78,6 +78,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.generator.decay_images = 1_000_000  # schedule=rsqrt: images after which the learning rate falls
     config.generator.precision = "float32"
     config.generator.steps = 18
+    config.generator.sample_batch = 64  # images at a time; fewer are filled up to it
     config.generator.guidance = 1.0
     config.generator.steer = ()  # attributes that it does not learn: a classifier steers its samples to each
     config.generator.steering = 4.0  # how strongly; 1 is Bayes' rule
