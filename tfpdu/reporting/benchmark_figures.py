@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from tfpdu.reporting.benchmark import COLUMNS, Entry, Line
 from tfpdu.reporting.style import chart, color, series, themed_svg
@@ -43,6 +43,7 @@ def trade_off(name: str, found: Sequence[Entry], x: str, y: str, log_x: bool = F
             words.append(f"{entry.name} {at[0]:.3g}, {at[1]:.3g}")
         if log_x:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(_axis(x))
@@ -58,14 +59,17 @@ def _axis(key: str) -> str:
 
 
 def _name_points(axes: Any, points: Sequence[Entry], x: str, y: str) -> None:
-    """Writes each name beside its point, at the first of some places around it where it covers no other."""
+    """Writes each name beside its point, at the first of some places around it where it covers nothing.
+
+    Places further off have a line to the point. In a crowd, a name without a place is left out: the table has it.
+    """
     figure = axes.figure
     figure.draw_without_rendering()
     taken: list[Any] = []
     at = np.array([[COLUMNS[key][1] * entry.values[key].mean for key in (x, y)] for entry in points])
     dots = axes.transData.transform(at)
     for entry, place, dot in zip(points, at, dots, strict=True):
-        for offset, ha, va in _PLACES:
+        for reach, offset, ha, va in _PLACES:
             text = axes.annotate(
                 entry.name, place, offset, textcoords="offset points", fontsize=7, color=color("ink"), ha=ha, va=va
             )
@@ -73,15 +77,19 @@ def _name_points(axes: Any, points: Sequence[Entry], x: str, y: str) -> None:
             inside = axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1)
             free = not any(box.overlaps(other) for other in taken)
             clear = not any(box.contains(*other) for other in dots if other is not dot)
-            if (inside and free and clear) or offset == _PLACES[-1][0]:
+            if inside and free and clear:
                 taken.append(box)
+                if reach > _NEAR:
+                    line = {"arrowstyle": "-", "color": color("muted"), "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+                    axes.annotate("", place, offset, textcoords="offset points", arrowprops=line)
                 break
             text.remove()
 
 
-_PLACES: list[tuple[tuple[float, float], str, str]] = [
-    (offset, ha, va)
-    for reach in (5.0, 12.0, 20.0)
+_NEAR = 20.0  # points; names within stand beside their points
+_PLACES: list[tuple[float, tuple[float, float], str, str]] = [
+    (reach, offset, ha, va)
+    for reach in (5.0, 12.0, _NEAR, 32.0, 46.0, 62.0, 80.0)
     for offset, ha, va in (
         ((reach, reach / 2), "left", "bottom"),
         ((reach, -reach / 2), "left", "top"),
@@ -90,7 +98,7 @@ _PLACES: list[tuple[tuple[float, float], str, str]] = [
         ((0.0, reach), "center", "bottom"),
         ((0.0, -reach), "center", "top"),
     )
-] + [((5.0, 2.0), "left", "bottom")]
+]
 
 
 def confidence_chart(name: str, title: str, lines: Sequence[Line]) -> str:
