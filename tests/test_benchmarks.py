@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import audit, forgetting, overfitted, serving, unlearning
+from benchmarks import audit, forgetting, overfitted, private_classifier, serving, unlearning
 from tests.loop_config import tiny_config
 from tfpdu.cli.app import as_dict, load_preset
 from tfpdu.common import UserError, files
 from tfpdu.data import load
+from tfpdu.ensemble.resnet import build_resnet18
+from tfpdu.ensemble.weights import save_weights
+from tfpdu.settings import Settings
 from tfpdu.unlearning import ShardedLearner
 
 CONFIG = {"ensemble__epochs": 3, "ensemble__width": 4, "ensemble__base_share": 0.6}
@@ -191,3 +194,25 @@ def test_a_model_that_has_not_learned_its_rows_by_heart_is_no_result(tmp_path):
     config["training"] |= {"epochs": 1}
     with pytest.raises(UserError, match=r"training\.epochs=1: .* of the training rows are right, expected all"):
         overfitted.Overfitted(config, tmp_path, shards=3).target()
+
+
+# ---- private classifier: what (epsilon, delta) leaves the attacks of Figure 12 ----------------------------
+
+
+@pytest.mark.slow
+def test_a_private_head_is_attacked_beside_one_without_noise(tmp_path):
+    weights = tmp_path / "start.weights.h5"
+    save_weights(build_resnet18((8, 8, 1), 10, "cifar", 8, seed=1), weights)
+    config = as_dict(load_preset("digits"))
+    config["ensemble"] |= {"initial": str(weights), "stem": "cifar", "width": 8}
+    lines = private_classifier.trial(Settings.from_config(config), 0, (1.0, 0.0))
+    private, plain = lines
+    assert 0 < private["spent"]["epsilon"] <= 1
+    assert plain["spent"] is None
+    assert private["test_accuracy"] < plain["test_accuracy"]
+    assert plain["test_accuracy"] > 0.3  # of ten classes, from features of an untrained network
+    assert all(row["ci_low"] < private["most_success"] for row in private["attacks"].values())
+    text = private_classifier.table({"lines": lines})
+    assert text[2].startswith("| 1 | ")
+    assert text[2].endswith("| 73.1 % |")
+    assert text[3].startswith("| no noise | ")
