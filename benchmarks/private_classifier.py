@@ -30,12 +30,15 @@ DELTA = 1e-5
 class Features:
     """Frozen features of pictures, each batch of them computed once.
 
+    They are standardised by rows that are not in S: what a network of rectifiers gives lies nearly in one direction,
+    along which classes do not differ.
+
     Args:
       settings: of a run; `ensemble.initial` names the weights.
-      shape: (h, w, c) of a picture.
+      others: uint8[m, h, w, c], of the auxiliary pool.
     """
 
-    def __init__(self, settings: Any, shape: tuple[int, ...]):
+    def __init__(self, settings: Any, others: np.ndarray):
         from tfpdu.ensemble.resnet import build_resnet18
         from tfpdu.ensemble.transfer import read_initial
 
@@ -44,10 +47,13 @@ class Features:
             raise UserError("--config.ensemble.initial: expected weights that no row of S has trained")
         weights = read_initial(ensemble.initial)
         model = build_resnet18(
-            shape, 2, ensemble.stem, ensemble.width, 0, weights, ensemble.image_upscale, ensemble.precision
+            others.shape[1:], 2, ensemble.stem, ensemble.width, 0, weights, ensemble.image_upscale, ensemble.precision
         )
         self._model = keras.Model(model.input, model.get_layer("pool").output)
         self._known: dict[str, np.ndarray] = {}
+        self._mean, self._scale = 0.0, 1.0
+        seen = self(others)
+        self._mean, self._scale = seen.mean(0), np.maximum(seen.std(0), 1e-6)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """float32[n, d] of uint8[n, h, w, c]."""
@@ -56,7 +62,7 @@ class Features:
         name = files.array_hash(images)
         if name not in self._known:
             self._known[name] = answers(self._model, images)
-        return self._known[name]
+        return (self._known[name] - self._mean) / self._scale
 
 
 def trial(settings: Any, seed: int, epsilons: Sequence[float]) -> list[dict[str, Any]]:
@@ -70,7 +76,7 @@ def trial(settings: Any, seed: int, epsilons: Sequence[float]) -> list[dict[str,
     settings = dataclasses.replace(settings, seed=seed)
     material = gather(settings)
     drawn, pools, views = material.drawn, material.pools, settings.views
-    extract = Features(settings, drawn.images.shape[1:])
+    extract = Features(settings, pools.auxiliary.images)
     seen = [extract(render(drawn.images, drawn.ids, v, views, seed)) for v in range(views.count)]
     features = np.stack(seen, axis=1)  # [n, V, d]
     lines = []
@@ -85,7 +91,7 @@ def trial(settings: Any, seed: int, epsilons: Sequence[float]) -> list[dict[str,
             pools.non_members_evaluation,
             policy=views,
             seed=seed,
-            settings=AuditSettings(rows=settings.audit.full_rows, attacks=ATTACKS),
+            settings=AuditSettings(rows=settings.full_audit.rows, attacks=ATTACKS),
         )
         keys = ("success_rate", "ci_low", "ci_high", "auc")
         lines.append(
