@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import forgetting, serving, unlearning
+from benchmarks import forgetting, overfitted, serving, unlearning
 from tfpdu.common import files
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +44,14 @@ def latencies(result: dict[str, Any]) -> list[str]:
     return serving.table(result["rows"])
 
 
+def overfitted_audits(result: dict[str, Any]) -> list[str]:
+    right = [
+        f"({100 * result['test_accuracy']:.1f} % of the test",
+        f"right on {100 * result['ensemble_test_accuracy']:.1f} %",
+    ]
+    return [*overfitted.table(result), *right]
+
+
 def cost_of_an_audit(result: dict[str, Any]) -> list[str]:
     return [
         f"took {result['ratio']:.2f} times as long as the model's answers alone",
@@ -63,6 +71,7 @@ PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
     "forgetting.jsonl": ("unlearning.md", accuracy_of_forgetting),
     "serving.json": ("serving.md", latencies),
     "serving_grouped.json": ("serving.md", latencies),
+    "overfitted.json": ("audit.md", overfitted_audits),
     "audit_cost.json": ("audit.md", cost_of_an_audit),
     "adversaries.json": ("methods.md", cost_of_adversaries),
     "unlearning_cost.json": ("unlearning.md", unlearning_cost),
