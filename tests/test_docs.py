@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import forgetting, overfitted, serving, unlearning
+from benchmarks import forgetting, overfitted, private_classifier, serving, unlearning
 from tfpdu.common import files
 
 ROOT = Path(__file__).parents[1]
@@ -72,6 +72,7 @@ PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
     "serving.json": ("serving.md", latencies),
     "serving_grouped.json": ("serving.md", latencies),
     "overfitted.json": ("audit.md", overfitted_audits),
+    "private_classifier.json": ("paper.md", private_classifier.table),
     "audit_cost.json": ("audit.md", cost_of_an_audit),
     "adversaries.json": ("methods.md", cost_of_adversaries),
     "unlearning_cost.json": ("unlearning.md", unlearning_cost),
