@@ -1,4 +1,4 @@
-"""Unlearning methods on scikit-learn's digits: under 3 minutes on 2 cores.
+"""Unlearning methods on scikit-learn's digits: about 3 minutes on 2 cores.
 
 bench_digits        random 10 % and one class
 bench_digits:all    every kind of scenario that digits allow
@@ -67,8 +67,9 @@ def get_config(variant: str = "") -> ConfigDict:
             sharded=dict(shards=3),  # of 700 rows five shards would learn too little
             eu_k=dict(epochs=24),
             cf_k=dict(epochs=12),
-            influence=dict(iterations=25),
-            woodfisher=dict(samples=500),
+            influence=dict(iterations=15),
+            woodfisher=dict(samples=250),
+            stackelberg=dict(epochs=15),
         )
     )
 
