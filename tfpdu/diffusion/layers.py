@@ -52,7 +52,10 @@ class PixelNorm(keras.layers.Layer):
     """x * rsqrt(mean(x^2) + 1e-6) over the channels of each pixel: [..., c] -> [..., c]; it has no weights."""
 
     def call(self, x: Any) -> Any:
-        return x * ops.rsqrt(ops.mean(ops.square(x), axis=-1, keepdims=True) + 1e-6)
+        # The sum as a product with ones: on a CPU a reduction over channels is slower, forward and backward.
+        channels = x.shape[-1]
+        total = ops.matmul(ops.square(x), ops.ones((channels, 1), x.dtype))  # [..., 1]
+        return x * ops.rsqrt(total / channels + 1e-6)
 
 
 @keras.saving.register_keras_serializable("tfpdu")
