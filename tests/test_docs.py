@@ -31,6 +31,16 @@ def generator(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def generator_speed(result: dict[str, Any]) -> list[str]:
+    training, sampling = (result[f"{name}_images_per_second"] for name in ("training", "sampling"))
+    return [
+        f"{result['parameters']:,} weights",
+        f"training takes {training} images a second, {100 * result['training_share_of_peak']:.0f} %",
+        f"gives {sampling} images a second, {100 * result['sampling_share_of_peak']:.0f} %",
+        f"{result['memory_gigabytes_late']} GB",
+    ]
+
+
 def unlearning_cost(result: dict[str, Any]) -> list[str]:
     worst = f"no line\nis further than {100 * result['largest_deviation']:.1f} % from theory"
     return [*map(unlearning.row, result["lines"]), worst]
@@ -68,6 +78,7 @@ def cost_of_adversaries(result: dict[str, Any]) -> list[str]:
 PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
     "memory.json": ("data.md", memory),
     "generator_digits.json": ("generator.md", generator),
+    "generator_speed.json": ("generator.md", generator_speed),
     "forgetting.jsonl": ("unlearning.md", accuracy_of_forgetting),
     "serving.json": ("serving.md", latencies),
     "serving_grouped.json": ("serving.md", latencies),
