@@ -66,7 +66,7 @@ def test_a_gate_of_another_form_ends_a_run_before_it_begins(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_whose_gate_fires_is_whole_and_ends_with_3(tmp_path):
-    small = ["--config.loop.iterations=1", "--config.ensemble.epochs=1", "--config.augment.method=oversample"]
+    small = ["--config.loop.until=1", "--config.ensemble.epochs=1", "--config.augment.method=oversample"]
     gates = ["--fail_if=worst_group_accuracy.value<=1", "--fail_if=m_loss.auc<0"]
     words = ["scripts/run_pdu.py", "--config=digits", f"--workdir={tmp_path / 'run'}", *small, *gates]
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)

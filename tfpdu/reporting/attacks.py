@@ -126,7 +126,8 @@ def numbers(rows: Sequence[Row]) -> dict[str, list[float | None]]:
     found: dict[str, list[float | None]] = {}
     main = "holdout" if any(row["protocol"] == "holdout" for row in rows) else None
     for row in rows:
-        values = {key: row[key] for key in _NUMBERS} | {f"tpr_at_{k}": v for k, v in row["tpr_at_fpr"].items()}
+        values = {key: row.get(key) for key in _NUMBERS}  # runs of before have no p-values
+        values |= {f"tpr_at_{k}": v for k, v in row["tpr_at_fpr"].items()}
         part = f"{row['slice'].replace('=', ':')}." if row.get("slice") else ""
         protocol = "" if main in (None, row["protocol"]) else f"{row['protocol']}."
         for key, value in values.items():
