@@ -71,7 +71,7 @@ def test_a_run_whose_gate_fires_is_whole_and_ends_with_3(tmp_path):
     words = ["scripts/run_pdu.py", "--config=digits", f"--workdir={tmp_path / 'run'}", *small, *gates]
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 3
-    assert done.stderr.strip().splitlines()[-1].startswith("tfpdu: --fail_if: worst_group_accuracy.value is 0.")
+    assert done.stderr.strip().splitlines()[-1].startswith("tfpdu: --fail_if: worst_group_accuracy.value is 0")
     events = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [event["iteration"] for event in events if event["event"] == "iteration"] == [0, 1]
     assert (tmp_path / "run/report.html").exists()

@@ -51,7 +51,7 @@ def test_a_benchmark_writes_its_files_and_a_second_call_finds_the_cells(tmp_path
     assert first[1].splitlines()[-3:] == [str(file) for file in files]
     result = json.loads(files[0].read_text())
     assert [cell["method"] for cell in result["cells"]] == ["original", "retrain", "fine_tune"]
-    assert {"robust_pgd_linf_test", "layer_spread_std", "layer_spread_variance"} <= set(result["cells"][2])
+    assert {"robust_fgsm_test", "layer_spread_std", "layer_spread_variance"} <= set(result["cells"][2])
     assert second[0] == 0, second[2]
     assert "benchmark: 1/3" not in second[2]
     assert json.loads((tmp_path / "bench.json").read_text())["cells"] == result["cells"]

@@ -154,10 +154,15 @@ def test_recipes_are_laid_over_defaults_the_one_of_the_scenario_last():
         ({"references": 3}, "expected an even number"),
         ({"recipes": {"fine_tune": {"epoch": 3}}}, "did you mean 'epochs'"),
         ({"recipes": {"fine_tune": {"epochs": -1}}}, "recipes.fine_tune.epochs"),
-        ({"recipes": {"salun": {"epochs": 1}}}, "none of the methods"),
+        ({"recipes": {"salum": {"epochs": 1}}}, "recipes: unknown 'salum', did you mean 'salun'"),
+        ({"recipes": {"salun": {"epoch": 1}}}, "recipes.salun: no setting 'epoch'"),
         ({"scenarios": ("worst:0.1",), "references": 0}, "needs reference models"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_in_one_line(changes, words):
     with pytest.raises(UserError, match=words):
         settings(**changes)
+
+
+def test_recipes_of_methods_that_are_left_out_do_no_harm():
+    assert "salun" not in settings(recipes={"salun": {"epochs": 1}}).methods

@@ -28,10 +28,10 @@ def method_of(name: str) -> Method:
     return own(name) if ":" in name else _KNOWN[name]
 
 
-def check_recipe(method: str, settings: "BenchmarkSettings") -> None:
-    """Raises `UserError` where a method is unknown, or its settings are."""
+def check_recipe(method: str, settings: "BenchmarkSettings", where: str = "methods") -> None:
+    """Raises `UserError` where a method, named at `where`, is unknown, or its settings are."""
     if ":" not in method:
-        one_of(_KNOWN, methods=method)
+        one_of(_KNOWN, **{where: method})
     for scenario in settings.scenarios:
         recipe(method, scenario, settings)
 
