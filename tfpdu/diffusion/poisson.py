@@ -38,6 +38,18 @@ class PoissonBatch:
     key: tuple[Any, ...]
 
 
+def chosen(hashes: np.ndarray, rate: float, step: int) -> np.ndarray:
+    """The rows of a step, int64[m]: each with probability `rate`, by its own hash (uint64[n]) alone.
+
+    They come in the order of their draws, so that sums over them do not depend on the order of the table.
+    """
+    draws = mix(hashes, "chosen", step)
+    if rate >= 1:
+        return np.argsort(draws)
+    rows = np.flatnonzero(draws < np.uint64(min(rate * 2.0**64, 2.0**64 - 2048)))
+    return rows[np.argsort(draws[rows])]
+
+
 class PoissonBatches:
     """The batches of a private training run.
 
@@ -57,11 +69,7 @@ class PoissonBatches:
 
     def at(self, step: int) -> PoissonBatch:
         """The batch of a step, counted from 0."""
-        draws = mix(self._hashes, "chosen", step)
-        rows = np.flatnonzero(draws < np.uint64(min(self.privacy.sampling_rate * 2.0**64, 2.0**64 - 2048)))
-        if self.privacy.sampling_rate >= 1:
-            rows = np.arange(len(self._hashes))
-        rows = rows[np.argsort(draws[rows])]  # sums do not depend on the order of the table
+        rows = chosen(self._hashes, self.privacy.sampling_rate, step)
         seeds = mix(self._hashes, "row", step)
         size = self._settings.private.chunk
         chunks = [self._chunk(rows[start : start + size], seeds) for start in range(0, len(rows), size)]

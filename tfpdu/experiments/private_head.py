@@ -20,6 +20,7 @@ import numpy as np
 from tfpdu.common import UserError
 from tfpdu.common.seeds import id_hashes, mix, rng
 from tfpdu.common.validation import positive
+from tfpdu.diffusion.poisson import chosen
 from tfpdu.diffusion.private import Privacy, PrivateSettings, plan
 from tfpdu.ensemble.aggregate import softmax
 
@@ -88,12 +89,10 @@ def learn_private_head(
     private, hashes = settings.private, id_hashes(ids, "private head", key)
     privacy = plan(private, n, settings.batch, settings.steps) if private.epsilon else None
     noise = privacy.noise_multiplier * private.clip_norm if privacy else 0.0
-    chosen, targets = np.uint64(min(settings.batch / n * 2.0**64, 2.0**64 - 2048)), np.eye(classes)[labels]
+    targets = np.eye(classes)[labels]
     weights = np.zeros((features.shape[2] + 1, classes))
     for step in range(settings.steps):
-        draws = mix(hashes, "chosen", step)
-        drawn = np.flatnonzero(draws < chosen)
-        drawn = drawn[np.argsort(draws[drawn])]  # sums do not depend on the order of the table
+        drawn = chosen(hashes, settings.batch / n, step)
         view = (mix(hashes[drawn], "view", step) % np.uint64(features.shape[1])).astype(np.int64)
         total = clipped_sum(weights, features[drawn, view], targets[drawn], private.clip_norm)
         total += noise * rng("private head", key, step).standard_normal(weights.shape)
