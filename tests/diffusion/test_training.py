@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 
 import keras
@@ -149,10 +150,25 @@ def test_an_endless_training_goes_on_as_if_it_had_never_stopped(records, tmp_pat
     assert extended.card["images_seen"] == short.card["images_seen"] + 3 * TINY.batch
     with pytest.raises(UserError, match=f"images was {longer.images}, now {ENDLESS.images}"):
         fit_generator(records, ENDLESS, tmp_path / "extended", seed=7)
-    (tmp_path / "extended" / "checkpoint.npz").unlink()
-    longest = dataclasses.replace(longer, images=longer.images + TINY.batch)
-    with pytest.raises(UserError, match=r"checkpoint\.npz is gone, so the training cannot go on"):
-        fit_generator(records, longest, tmp_path / "extended", seed=7)
+
+
+@pytest.mark.slow
+def test_without_its_checkpoint_a_finished_training_goes_on_from_the_averaged_weights(records, tmp_path):
+    longer = dataclasses.replace(ENDLESS, images=TINY.images + 3 * TINY.batch)
+    short = fit_generator(records, ENDLESS, tmp_path / "first", seed=7)
+    (tmp_path / "first" / "checkpoint.npz").unlink()
+    shutil.copytree(tmp_path / "first", tmp_path / "second")
+    first = fit_generator(records, longer, tmp_path / "first", seed=7)
+    second = fit_generator(records, longer, tmp_path / "second", seed=7)
+    whole = fit_generator(records, longer, tmp_path / "whole", seed=7)
+    assert weights_hash(first.network) == weights_hash(second.network) != weights_hash(whole.network)
+    assert first.card["taken_up"] == [short.card["images_seen"]]
+    assert whole.card["taken_up"] == []
+    assert first.card["id"] == second.card["id"] != whole.card["id"]
+    assert first.card["images_seen"] == whole.card["images_seen"]
+    again = fit_generator(records, longer, tmp_path / "first", seed=7)  # loads what is there
+    assert weights_hash(again.network) == weights_hash(first.network)
+    assert again.card["id"] == first.card["id"]
 
 
 @pytest.mark.slow

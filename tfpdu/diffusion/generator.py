@@ -272,7 +272,8 @@ def fit_generator(records: Records, settings: GeneratorSettings, directory: str 
       directory: gets `generator.json` (the card), `ema.weights.h5` and, until training ends, `checkpoint.npz`. Private
         training keeps a random secret there, too, `noise.key`, and deletes it at the end: its sampling and noise are
         keyed by secret and seed. A secret that is there already is used, which repeats a training bit for bit.
-        With schedule="rsqrt" the checkpoint stays, and more `images` go on from it.
+        With schedule="rsqrt" the checkpoint stays, and more `images` go on from it; where it is gone, as in a copy of a
+        generator that comes with tfpdu, they go on from the averaged weights, see `Training.take_up`.
       seed: of weights, batches, noise and samples.
 
     Raises:
@@ -289,22 +290,26 @@ def fit_generator(records: Records, settings: GeneratorSettings, directory: str 
     cardinalities = tuple(spec.cardinality for spec in records.specs)
     architecture = settings.architecture(records.images.shape[1:], records.classes, cardinalities)
     course = f"{stable_hash(rows_hash(records), sorted(settings.training().items()), seed):016x}"
-    key = f"{stable_hash(course, settings.optimiser_steps):016x}" if settings.endless else course
-    identity = _identity(key, settings)
-    if (directory / CARD).exists() and not _goes_on(directory, settings, course):
-        return _finished(directory, settings, key, identity)
+    earlier = read_json(directory / CARD) if (directory / CARD).exists() else None
+    if earlier is not None and not _goes_on(earlier, settings, course):
+        return _finished(earlier, directory, settings, course)
 
     batches = training_batches(
         records, settings, seed, secret(directory / NOISE_KEY) if settings.private.epsilon else ""
     )
     training = Training.of_denoiser(architecture, settings, batches, seed, course, directory / CHECKPOINT)
+    if earlier is not None and not (directory / CHECKPOINT).exists():
+        load_checked(training.network, directory, CARD, earlier["weights_sha256"])
+        training.take_up(earlier["images_seen"], earlier["seconds"], earlier["loss"])
     training.run()
     if settings.endless:
         training.save()
+    key = _training_key(course, settings, training.taken_up)
     card = {
-        "id": identity,
+        "id": _identity(key, settings),
         "training_key": key,
         "course": course,
+        "taken_up": list(training.taken_up),
         "lineage": settings.lineage,
         **finish(training, records, seed, directory),
         "label_names": list(records.label_names),
@@ -350,12 +355,19 @@ def _identity(training_key: str, settings: GeneratorSettings) -> str:
     return f"{stable_hash(training_key, sorted(settings.sampling().items())):016x}"
 
 
-def _finished(directory: Path, settings: GeneratorSettings, key: str, identity: str) -> Generator:
+def _training_key(course: str, settings: GeneratorSettings, taken_up: Sequence[int]) -> str:
+    """What the weights depend on: a course, where it ends if that is open, and where it was taken up again."""
+    parts = [course, *([settings.optimiser_steps] if settings.endless else []), *taken_up]
+    return f"{stable_hash(*parts):016x}" if len(parts) > 1 else course
+
+
+def _finished(card: Any, directory: Path, settings: GeneratorSettings, course: str) -> Generator:
     """The generator in a directory that has a card; one that differs only in how it samples gets a new card."""
-    card = read_json(directory / CARD)
+    key = _training_key(course, settings, card.get("taken_up", ()) if isinstance(card, dict) else ())
     refuse_another(
         card, directory, "generator", ("training_key", key), {**settings.training(), "images": settings.images}
     )
+    identity = _identity(key, settings)
     if card.get("id") != identity or card["settings"] != as_json(settings):
         changed = {"id": identity, "lineage": settings.lineage, "settings": as_json(settings)}
         write_json(directory / CARD, {**card, **changed})
@@ -363,18 +375,11 @@ def _finished(directory: Path, settings: GeneratorSettings, key: str, identity: 
     return load_generator(directory)
 
 
-def _goes_on(directory: Path, settings: GeneratorSettings, course: str) -> bool:
+def _goes_on(card: Any, settings: GeneratorSettings, course: str) -> bool:
     """True where a finished training is asked to see more images than it did."""
-    card = read_json(directory / CARD)
-    if not settings.endless or card.get("course") != course:
+    if not settings.endless or not isinstance(card, dict) or card.get("course") != course:
         return False
-    more = settings.optimiser_steps * settings.batch > card["images_seen"]
-    if more and not (directory / CHECKPOINT).exists():
-        raise UserError(
-            f"{directory}: {CHECKPOINT} is gone, so the training cannot go on from {card['images_seen']} images; "
-            "choose another directory"
-        )
-    return more
+    return bool(settings.optimiser_steps * settings.batch > card["images_seen"])
 
 
 def _remove_state(directory: Path, settings: GeneratorSettings) -> None:

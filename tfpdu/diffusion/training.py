@@ -95,6 +95,7 @@ class Training:
         self._optimiser.build(self.network.trainable_variables)
         self.averages = [keras.Variable(v, trainable=False, dtype="float32") for v in self.network.trainable_variables]
         self.step, self.seconds, self.loss = 0, 0.0, math.nan
+        self.taken_up: tuple[int, ...] = ()  # images seen wherever it went on from averaged weights alone
         if checkpoint.exists():
             self._restore()
 
@@ -129,6 +130,23 @@ class Training:
     def images_seen(self) -> int:
         """Images seen so far, counted with repetition."""
         return self.step * self._settings.batch
+
+    def take_up(self, images_seen: int, seconds: float, loss: float) -> None:
+        """Goes on from the averaged weights, all that is left of a finished training: the network has them by now.
+
+        Its rate and batches are those that would have come next; the optimiser remembers nothing. So the weights are
+        not those of a training that kept its checkpoint, and `taken_up` says so.
+
+        Args:
+          images_seen: by the finished training.
+          seconds: that it took.
+          loss: its last.
+        """
+        for variable, average in zip(self.network.trainable_variables, self.averages, strict=True):
+            average.assign(variable)
+        self.step, self.seconds, self.loss = images_seen // self._settings.batch, seconds, loss
+        self._optimiser.iterations.assign(self.step)
+        self.taken_up = (*self.taken_up, images_seen)
 
     def run(self) -> None:
         """Trains to the end, writing checkpoints. Raises `StopRequested` after a signal, with the state on disk."""
@@ -194,6 +212,7 @@ class Training:
             "step": self.step,
             "seconds": self.seconds,
             "loss": self.loss,
+            "taken_up": self.taken_up,
         }
         arrays = {f"{kind}{i}": np.asarray(v) for kind, vs in self._variables().items() for i, v in enumerate(vs)}
         with replacing(self._path) as temporary, open(temporary, "wb") as file:
@@ -221,6 +240,7 @@ class Training:
             for i, variable in enumerate(variables):
                 variable.assign(arrays[f"{kind}{i}"])
         self.step, self.seconds, self.loss = state["step"], state["seconds"], state["loss"]
+        self.taken_up = tuple(state.get("taken_up", ()))
 
 
 def scaled(images: Any) -> Any:
