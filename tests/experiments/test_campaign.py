@@ -19,7 +19,14 @@ from tfpdu.common import UserError, files, interrupt
 from tfpdu.common.errors import StopRequested
 from tfpdu.experiments import KNOWN, Contrast, Experiment, Variant, campaign
 from tfpdu.experiments.campaign import Campaign, Changes, cells_of
-from tfpdu.experiments.collection import collect_run, collected_name, contrast, may_show_samples, summarise_experiment
+from tfpdu.experiments.collection import (
+    collect_run,
+    collected_name,
+    contrast,
+    is_collected,
+    may_show_samples,
+    summarise_experiment,
+)
 from tfpdu.reporting.comparison import flat
 from tfpdu.reporting.experiment_page import write_experiment_page
 from tfpdu.reporting.measurements import Measured
@@ -139,6 +146,19 @@ def test_collected_files_are_enough_for_the_summary(cells, tmp_path):
     assert str(tmp_path) not in text
 
 
+def test_a_run_is_collected_once_it_is_finished_with_the_same_settings(cells, tmp_path):
+    first, place = cells[0], tmp_path / "out"
+    assert not is_collected(first, place)
+    finish(first)
+    collect_run(first, place)
+    shutil.rmtree(first.workdir)
+    assert is_collected(first, place)
+    assert not is_collected(dataclasses.replace(first, config=dict(first.config, seed=9)), place)
+    lines = (place / "metrics.jsonl").read_text().splitlines(keepends=True)
+    files.write_text(place / "metrics.jsonl", "".join(lines[: len(lines) // 2]))
+    assert not is_collected(first, place)
+
+
 def test_collected_settings_name_no_places_of_the_machine(cells, tmp_path):
     changes = Changes(initial=str(tmp_path / "mine.weights.h5"))
     (cell,) = cells_of(
@@ -241,6 +261,11 @@ def test_runs_are_made_stopped_resumed_and_collected(tmp_path):
     again = subprocess.run([*words, "--collect"], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert again.returncode == 0
     assert str(tmp_path / "out/tiny/index.html") in again.stdout
+    shutil.rmtree(tmp_path / "root")
+    elsewhere = subprocess.run([*words, "--missing"], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert elsewhere.returncode == 0
+    assert "0 runs" in elsewhere.stderr
+    assert not workdir.exists()
 
 
 @pytest.mark.slow

@@ -6,11 +6,14 @@
 Each variant and seed is one `tfpdu run` in --root; the same command goes on where it was stopped and passes over what
 is done. As runs end, their numbers, reports without originals, tables over seeds and pages are written to --output.
 --plan names experiments, "paper", "ours" or "all", or a .json file of your own. --dry_run lists the runs with their
-commands and a forecast for this machine. --collect writes --output anew from runs that are there, and runs nothing.
+commands and a forecast for this machine. --missing passes over runs that --output has with the same settings, though
+--root lacks them: a plan can be shared out among machines. --collect writes --output anew from runs that are there, and
+runs nothing.
 
 Exit codes: 0 done; 2 the input is at fault; 1 some run failed, the others are done; 143 and 130 stopped, to be resumed.
 """
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +36,7 @@ _SEEDS = flags.DEFINE_list("seeds", [], "in place of each experiment's own")
 _INITIAL = flags.DEFINE_string("initial", "", "weights for variants that start from some, a file of `tfpdu convert`")
 _GENERATOR = flags.DEFINE_string("generator", "", "a trained generator for variants whose lineage is public")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "list the runs, with minutes as forecast; run nothing")
+_MISSING = flags.DEFINE_bool("missing", False, "run only what --output has not got")
 _COLLECT = flags.DEFINE_bool("collect", False, "only collect the runs that are there")
 
 _FORECAST = "forecast.json"
@@ -49,6 +53,8 @@ def _main(argv: Sequence[str]) -> None:
     root, output = Path(_ROOT.value), Path(_OUTPUT.value)
     changes = Changes(_seeds(), _SCALE.value == "gpu", _INITIAL.value, _GENERATOR.value)
     cells = cells_of(experiments, root, app.load_preset, changes)
+    if _MISSING.value:
+        cells = [cell for cell in cells if not _shared_out(cell, experiments, output)]
     if _DRY_RUN.value:
         print("\n".join(_forecast(cells, root)))
         return
@@ -73,20 +79,46 @@ def _main(argv: Sequence[str]) -> None:
         sys.exit(1)
 
 
+def _places(cell: "Cell", experiments: "Sequence[Experiment]", output: Path) -> "dict[Path, Experiment]":
+    """Where a run is collected: once in each experiment that it is part of."""
+    from tfpdu.experiments.collection import collected_name
+
+    name = collected_name(cell.variant.name, cell.seed)
+    own = [e for e in experiments if cell.variant.name in [variant.name for variant in e.variants]]
+    return {output / experiment.name / name: experiment for experiment in own}
+
+
 def _collect(cell: "Cell", experiments: "Sequence[Experiment]", output: Path) -> None:
     """Collects a run into each experiment that it is part of, and makes their tables and pages anew."""
+    from tfpdu.experiments.collection import collect_run
+
+    for place, experiment in _places(cell, experiments, output).items():
+        collect_run(cell, place)
+        _summarise(experiment, output)
+
+
+def _shared_out(cell: "Cell", experiments: "Sequence[Experiment]", output: Path) -> bool:
+    """Whether a run is collected; an experiment that lacks it gets it from another that has it."""
+    from tfpdu.experiments.collection import is_collected
+
+    places = _places(cell, experiments, output)
+    there = [place for place in places if is_collected(cell, place)]
+    for place, experiment in places.items() if there else ():
+        if place not in there:
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.copytree(there[0], place)
+            _summarise(experiment, output)
+    return bool(there)
+
+
+def _summarise(experiment: "Experiment", output: Path) -> None:
     from tfpdu.common import files
-    from tfpdu.experiments.collection import collect_run, collected_name, summarise_experiment
+    from tfpdu.experiments.collection import summarise_experiment
     from tfpdu.reporting.experiment_page import write_experiment_page
 
-    for experiment in experiments:
-        if cell.variant.name not in [variant.name for variant in experiment.variants]:
-            continue
-        directory = output / experiment.name
-        collect_run(cell, directory / collected_name(cell.variant.name, cell.seed))
-        summary = summarise_experiment(experiment, directory)
-        files.write_json(directory / "summary.json", summary)
-        write_experiment_page(directory, summary, experiment.measures)
+    summary = summarise_experiment(experiment, output / experiment.name)
+    files.write_json(output / experiment.name / "summary.json", summary)
+    write_experiment_page(output / experiment.name, summary, experiment.measures)
 
 
 def _forecast(cells: "Sequence[Cell]", root: Path) -> list[str]:

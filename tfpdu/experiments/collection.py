@@ -23,6 +23,7 @@ from tfpdu.reporting.html import render
 from tfpdu.reporting.measurements import Measured, Measurements, measurements, over_seeds
 from tfpdu.reporting.run_data import RunData, read_run
 from tfpdu.reporting.samples import grid
+from tfpdu.reporting.summary import summarise
 
 FILES = ("manifest.json", "bias.json", "audit.json", "fairness.json", "table1.csv")
 
@@ -46,6 +47,14 @@ def collect_run(cell: Cell, directory: Path) -> None:
     if "synthetic" in shown.showcase:
         _write_grid(shown.showcase["synthetic"], directory / "samples.png")
     files.write_text(directory / "report.html", render(shown, show_originals=False))
+
+
+def is_collected(cell: Cell, directory: Path) -> bool:
+    """Whether a directory holds what `collect_run` kept of this run, finished, with the very settings of the cell."""
+    if not (directory / "config.json").is_file() or not (directory / "report.html").is_file():
+        return False
+    same = files.read_json(directory / "config.json") == json.loads(json.dumps(_nameless(cell.config)))
+    return same and summarise(read_run(directory)).finished
 
 
 def _write_grid(samples: np.ndarray, path: Path) -> None:
