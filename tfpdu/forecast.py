@@ -23,7 +23,7 @@ from tfpdu.ensemble import Ensemble
 from tfpdu.ensemble.trainer import Rows, Span, Trainer
 from tfpdu.material import Material, gather
 from tfpdu.settings import Settings
-from tfpdu.unlearning.plan import plan_bases
+from tfpdu.tables import bases_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,14 +109,11 @@ def minutes(material: Material, settings: Settings, added: int, rates: Rates) ->
 
 def mean_cost(settings: Settings, rows: int, originals: int, steps: int) -> float:
     """Of the first `steps` steps, as a share of full trainings."""
-    ensemble, T = settings.ensemble, settings.loop.iterations
-    if ensemble.slice_order != "forget":
+    if settings.ensemble.slice_order != "forget":
         return 1.0
+    T = settings.loop.iterations
     leaving = np.diff([round(originals * t / T) for t in range(T + 1)]).tolist()
-    first, last = ensemble.slice_epochs()
-    keeps = settings.generator.lineage != "strict"
-    plan = plan_bases(rows, leaving, (last - first) / first, ensemble.base_share, keeps)
-    return sum(plan.costs[:steps]) / steps
+    return sum(bases_of(settings, rows, leaving).costs[:steps]) / steps
 
 
 def measure(material: Material, settings: Settings) -> Rates:

@@ -116,17 +116,21 @@ class Tables:
 
     def _plan(self, rows: int) -> BasePlan:
         """When each base is made anew; fixed, and recorded, at iteration 0."""
-        ensemble, run = self._settings.ensemble, self._run
-        event = run.event("plan")
+        event = self._run.event("plan")
         if event is None:
             leaving = np.bincount(self._material.leaves, minlength=self._settings.loop.iterations + 1)[1:]
-            first, last = ensemble.slice_epochs()
-            lasting = self._settings.generator.lineage != "strict"
-            plan = plan_bases(rows, leaving.tolist(), (last - first) / first, ensemble.base_share, lasting)
+            plan = bases_of(self._settings, rows, leaving.tolist())
             event = {"event": "plan", **dataclasses.asdict(plan), "total_cost": plan.total_cost}
-            run.record(event)
+            self._run.record(event)
         lists = {name: tuple(event[name]) for name in ("rebuilds", "shares", "costs")}
         return BasePlan(**lists, keeps_synthetic=event["keeps_synthetic"])
+
+
+def bases_of(settings: Settings, rows: int, leaving: list[int]) -> BasePlan:
+    """When the bases of a run are made anew; arguments as of `plan_bases`."""
+    first, last = settings.ensemble.slice_epochs()
+    lasting = settings.generator.lineage != "strict"
+    return plan_bases(rows, leaving, (last - first) / first, settings.ensemble.base_share, lasting)
 
 
 def _where(records: Records, originals: Table) -> tuple[np.ndarray, np.ndarray]:
