@@ -20,7 +20,8 @@ def memory(result: dict[str, Any]) -> list[str]:
 
 def generator(result: dict[str, Any]) -> list[str]:
     ratios = [seed["cas_ratio"] for seed in result["seeds"]]
-    ratio = f"{result['cas_ratio']:.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+    spread = f"{min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} seeds" if len(ratios) > 1 else "one seed"
+    ratio = f"{result['cas_ratio']:.3f} ({spread})"
     learned, real = result["generator"], f"{100 * result['copy_ratio_real']:.1f}".replace(".0", "")
     guidance, steps = learned["settings"]["guidance"], learned["settings"]["steps"]
     classifier = {"scratch": "from scratch", "transferred": "transferred"}[result["classifier"]]
@@ -77,6 +78,7 @@ def cost_of_adversaries(result: dict[str, Any]) -> list[str]:
 # Each file of docs/results has its page, and the words that have to be on it.
 PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
     "memory.json": ("data.md", memory),
+    "generator_cifar10.json": ("generator.md", generator),
     "generator_digits.json": ("generator.md", generator),
     "generator_speed.json": ("generator.md", generator_speed),
     "forgetting.jsonl": ("unlearning.md", accuracy_of_forgetting),

@@ -4,14 +4,15 @@ import json
 
 import numpy as np
 import pytest
-from tfpdu_configs import digits
+from tfpdu_configs import cifar10, digits
 
+from tfpdu.common.seeds import rng
 from tfpdu.diffusion import load_pretrained
 from tfpdu.diffusion.pretrained import SHIPPED
 from tfpdu.material import gather
 from tfpdu.settings import Settings
 
-PRESETS = {"digits": digits.get_config("public")}
+PRESETS = {"cifar10": cifar10.get_config("public"), "digits": digits.get_config("public")}
 
 
 def test_each_is_made_by_a_preset():
@@ -28,10 +29,27 @@ def test_it_is_small_and_its_card_says_what_it_is_worth(name):
     assert "scratch" in card["metrics"]
 
 
-def test_digits_know_the_public_rows_alone_and_look_like_their_class():
+@pytest.fixture(scope="module", params=PRESETS)
+def shipped(request):
+    if request.param == "cifar10":
+        request.getfixturevalue("tfds_directory")
+    settings = Settings.from_config(PRESETS[request.param].to_dict())
+    return load_pretrained(request.param, settings.generator), gather(settings)
+
+
+def test_it_knows_the_public_rows_alone_and_clears_noise_from_rows_it_has_not_seen(shipped):
+    """Noise of 0.3 on pictures in [-1, 1]: what is left of it is less than half."""
+    generator, material = shipped
+    assert set(generator.row_ids) == set(material.pools.public.ids.tolist())
+    rows = material.pools.non_members_evaluation.take(np.arange(64))
+    clean = rows.images / 127.5 - 1
+    noisy = clean + 0.3 * rng("shipped").standard_normal(clean.shape)
+    assert np.mean((generator.denoise(noisy, 0.3, rows) - clean) ** 2) < 0.09 / 2
+
+
+def test_digits_look_like_their_class():
     settings = Settings.from_config(PRESETS["digits"].to_dict())
     generator, material = load_pretrained("digits", settings.generator), gather(settings)
-    assert set(generator.row_ids) == set(material.pools.public.ids.tolist())
     labels = np.repeat(np.arange(10, dtype=np.int32), 4)
     unknown = np.full((40, 2), -1, np.int8)
     images = generator.for_specs(material.drawn.specs)(labels, unknown, [f"sample/{i}" for i in range(40)])
