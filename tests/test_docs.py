@@ -79,6 +79,7 @@ def cost_of_adversaries(result: dict[str, Any]) -> list[str]:
 PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
     "memory.json": ("data.md", memory),
     "generator_cifar10.json": ("generator.md", generator),
+    "generator_cifar10_transferred.json": ("generator.md", generator),
     "generator_digits.json": ("generator.md", generator),
     "generator_speed.json": ("generator.md", generator_speed),
     "forgetting.jsonl": ("unlearning.md", accuracy_of_forgetting),
