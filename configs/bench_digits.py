@@ -1,4 +1,4 @@
-"""Unlearning methods on scikit-learn's digits: about 2 minutes a seed on 2 cores.
+"""Unlearning methods on scikit-learn's digits: 2 to 3 minutes on 2 cores.
 
 bench_digits        random 10 % and one class
 bench_digits:all    every kind of scenario that digits allow
