@@ -166,6 +166,10 @@ def test_without_its_checkpoint_a_finished_training_goes_on_from_the_averaged_we
     assert whole.card["taken_up"] == []
     assert first.card["id"] == second.card["id"] != whole.card["id"]
     assert first.card["images_seen"] == whole.card["images_seen"]
+    (tmp_path / "second" / "checkpoint.npz").unlink()
+    longest = dataclasses.replace(longer, images=longer.images + TINY.batch)
+    twice = fit_generator(records, longest, tmp_path / "second", seed=7)
+    assert twice.card["taken_up"] == [short.card["images_seen"], second.card["images_seen"]]
     again = fit_generator(records, longer, tmp_path / "first", seed=7)  # loads what is there
     assert weights_hash(again.network) == weights_hash(first.network)
     assert again.card["id"] == first.card["id"]

@@ -103,7 +103,7 @@ def _shared_out(cell: "Cell", experiments: "Sequence[Experiment]", output: Path)
 
     places = _places(cell, experiments, output)
     there = [place for place in places if is_collected(cell, place)]
-    for place, experiment in places.items() if there else ():
+    for place, experiment in places.items() if there and not _DRY_RUN.value else ():
         if place not in there:
             shutil.rmtree(place, ignore_errors=True)
             shutil.copytree(there[0], place)
