@@ -10,6 +10,8 @@ Start from ImageNet weights with --config.bench.initial=resnet18.npz: 5,000 imag
 from ml_collections import ConfigDict
 from tfpdu_configs import bench_digits, cifar10
 
+_DESCENDING = ("fine_tune", "fine_tune_anchored", "random_labels", "l1_sparse", "salun", "amun", "stackelberg")
+
 
 def get_config(variant: str = "cpu") -> ConfigDict:
     config = bench_digits.get_config()
@@ -31,6 +33,12 @@ def get_config(variant: str = "cpu") -> ConfigDict:
     config.training.epochs = 15
     config.training.batch = 64
     config.training.learning_rate = 0.02
+    # A third of retraining's epochs; the ends of "restarts" are at 1, 3, 7, 15 epochs.
+    config.recipes = ConfigDict({name: dict(epochs=5) for name in _DESCENDING})
+    config.recipes.eu_k = dict(epochs=15)
+    config.recipes.cf_k = dict(epochs=7)
+    config.recipes.influence = dict(iterations=5)
+    config.recipes.woodfisher = dict(samples=500)
 
     if variant == "study":
         config.bench.scenarios = (
@@ -64,6 +72,7 @@ def get_config(variant: str = "cpu") -> ConfigDict:
         config.training.learning_rate = 0.1
         config.training.schedule = "step"
         config.training.step_epochs = 40
+        config.recipes = ConfigDict()  # the papers' epochs
     elif variant != "cpu":
         raise ValueError(f"bench_cifar10: unknown variant {variant!r}; known: cpu, study, paper")
     return config

@@ -29,6 +29,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config.bench.scenarios = ("random:0.1", "class:3")
     config.bench.methods = (
         "retrain",
+        "retrain_again",
         "sharded",
         "fine_tune",
         "fine_tune_anchored",

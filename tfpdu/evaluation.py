@@ -73,13 +73,13 @@ def evaluate_generator(
     with tempfile.TemporaryDirectory() as directory:
         generator = generator.steered(fit_steering(material, settings, Path(directory, "steering")))
         judge = fit_judge(material, settings, Path(directory, "judge"))
-        extractor = _extractor(material, settings, Path(directory))
-        shared = generator, rows, holdout, material, settings, evaluation, judge, extractor
+        features = extractor(material, settings, Path(directory))
+        shared = generator, rows, holdout, material, settings, evaluation, judge, features
         measured = [_measure(seed, *shared, directory=Path(directory, str(seed))) for seed in evaluation.seeds]
     return {
         **_mean([{k: v for k, v in one.items() if k not in ("seed", "memory")} for one in measured]),
         "classifier": evaluation.name,
-        "extractor": extractor.name,
+        "extractor": features.name,
         "samples": min(evaluation.samples, len(rows)),
         "generator": {k: v for k, v in generator.card.items() if k not in ("row_ids", "merged_cells")},
         "seeds": measured,
@@ -95,6 +95,12 @@ def training_rows(generator: Generator, material: Material) -> Records:
     return rows
 
 
+def matched_rows(rows: Records, seed: int, samples: int) -> tuple[Records, Records]:
+    """Real rows that a seed picks, and the same rows with the keys by which as many samples are drawn."""
+    real = rows.take(hashed_order(rows.ids, seed, "evaluation")[:samples])
+    return real, dataclasses.replace(real, ids=np.char.add(f"evaluation/{seed}/", real.ids))
+
+
 def _measure(
     seed: int,
     generator: Generator,
@@ -104,13 +110,12 @@ def _measure(
     settings: Settings,
     evaluation: Evaluation,
     judge: Judge,
-    extractor: Extractor,
+    features: Extractor,
     *,
     directory: Path,
 ) -> dict[str, Any]:
-    real = rows.take(hashed_order(rows.ids, seed, "evaluation")[: evaluation.samples])
+    real, asked = matched_rows(rows, seed, evaluation.samples)
     say(f"seed {seed}: {len(real)} samples against {len(real)} real rows")
-    asked = dataclasses.replace(real, ids=np.char.add(f"evaluation/{seed}/", real.ids))
     twin = synthetic_twin(asked, generator.for_specs(real.specs))
 
     def train(records: Records, seed: int) -> Predict:
@@ -120,7 +125,7 @@ def _measure(
         return classifier.probabilities
 
     score = classification_accuracy_score(twin, real, material.pools.test, train, seed)
-    fidelity = measure_fidelity(holdout.images, twin.images, extractor, seed=seed)
+    fidelity = measure_fidelity(holdout.images, twin.images, features, seed=seed)
     memory = measure_memory(generator, twin, rows, holdout, limit=len(twin), seed=seed)
     return {
         "seed": seed,
@@ -134,7 +139,7 @@ def _measure(
     }
 
 
-def _extractor(material: Material, settings: Settings, directory: Path) -> Extractor:
+def extractor(material: Material, settings: Settings, directory: Path) -> Extractor:
     """The pooled features of a classifier of the labels, trained on the auxiliary pool."""
     auxiliary = material.pools.auxiliary
     model = fit_classifier(directory / "extractor", auxiliary, settings.judge, settings).model(0)

@@ -8,9 +8,10 @@
 A cell that is done is kept in --workdir, and the same command goes on where it was stopped. Prints the table;
 benchmark.json, benchmark.csv and benchmark.html are written there after every run, or to --output.
 
---tune=N tries N settings of each method in each scenario, N at random, on rows that the benchmark does not forget and
-without the retrained model, and prints recipes to put into the config. --oracle searches by the distance to the
-retrained model on the benchmark's own rows, as published tables do; label such numbers so.
+--tune=N tries N settings of each method in each scenario, the recipe and N - 1 at random, on rows that the benchmark
+does not forget and without the retrained model. It prints recipes to put into the config; all trials are kept in
+tuning.json, or --output. --oracle searches by the distance to the retrained model on the benchmark's own rows, as
+published tables do; label such numbers so.
 """
 
 import json
@@ -53,7 +54,7 @@ def _main(argv: Sequence[str]) -> None:
     with run.lock():
         benchmark = Benchmark(settings, tables, run.path)
         if _TUNE.value:
-            _tune(benchmark)
+            _tune(benchmark, config, output or run.path / "tuning.json")
             return
         if _DRY_RUN.value:
             from tfpdu.unlearning.benchmark.forecast import forecast
@@ -76,11 +77,16 @@ def _prepared(config: dict[str, Any]) -> "tuple[BenchmarkSettings, Tables]":
     return settings, Tables.of(cut_pools(load(**config["data"]), PoolSizes(**config["pools"]), 0), settings)
 
 
-def _tune(benchmark: "Benchmark") -> None:
+def _tune(benchmark: "Benchmark", config: dict[str, Any], path: Path) -> None:
+    from tfpdu.common import files
     from tfpdu.unlearning.benchmark.tuning import Tuning
 
     tuning = Tuning(benchmark, _TUNE.value, _TUNE_SEED.value, _ORACLE.value)
-    tuning.run()
+    try:
+        tuning.run()
+    finally:
+        head = {"config": config, "trials_each": _TUNE.value, "seed": _TUNE_SEED.value, "oracle": _ORACLE.value}
+        files.write_json(path, {**head, "recipes": tuning.best(), "trials": tuning.results()})
     known = "by the distance to the retrained model" if _ORACLE.value else "by rehearsal"
     print(f"# found {known}, the best of {_TUNE.value} settings each, seed {_TUNE_SEED.value}")
     print(f"config.recipes = ConfigDict({json.dumps(tuning.best(), indent=4)})")

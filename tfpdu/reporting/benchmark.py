@@ -10,10 +10,11 @@ import numpy as np
 
 from tfpdu.reporting.formatting import MISSING, aligned
 from tfpdu.unlearning.benchmark.grid import ORIGINAL
-from tfpdu.unlearning.benchmark.recipes import RETRAIN
+from tfpdu.unlearning.benchmark.recipes import AGAIN, RETRAIN, RETRAINED
 
 Line = Mapping[str, Any]
 
+REFERENCES = (ORIGINAL, *RETRAINED)  # what methods are seen against
 # key -> (head, factor, digits, meaning)
 COLUMNS: dict[str, tuple[str, float, int, str]] = {
     "forget_accuracy": ("forget", 100, 1, "accuracy on the rows to forget, %"),
@@ -46,6 +47,7 @@ COLUMNS: dict[str, tuple[str, float, int, str]] = {
 NAMES = {
     ORIGINAL: "original",
     RETRAIN: "retrain",
+    AGAIN: "retrain, other seed",
     "sharded": "sharded (exact)",
     "fine_tune": "fine-tune",
     "fine_tune_anchored": "fine-tune, anchored",

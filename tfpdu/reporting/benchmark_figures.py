@@ -9,9 +9,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from tfpdu.reporting.benchmark import COLUMNS, Entry, Line
 from tfpdu.reporting.style import chart, color, series, themed_svg
 from tfpdu.unlearning.benchmark.grid import ORIGINAL
-from tfpdu.unlearning.benchmark.recipes import RETRAIN
+from tfpdu.unlearning.benchmark.recipes import AGAIN, RETRAIN
 
-_REFERENCES = {ORIGINAL: ("orange", "s"), RETRAIN: ("ink", "D")}
+_REFERENCES = {ORIGINAL: ("orange", "s"), RETRAIN: ("ink", "D"), AGAIN: ("ink", "D")}
 
 
 def trade_off(name: str, found: Sequence[Entry], x: str, y: str, log_x: bool = False) -> str:

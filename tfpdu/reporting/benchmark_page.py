@@ -88,15 +88,12 @@ def _scenario(number: int, name: str, found: Sequence[Entry], lines: Sequence[Li
             {
                 "name": entry.name,
                 "skipped": entry.skipped,
-                "reference": entry.method in (ORIGINAL, RETRAIN),
+                "reference": entry.method in tables.REFERENCES,
                 "cells": [tables.cell(entry, key) for key in shown],
             }
             for entry in ordered
         ],
         "seeds": max((spread.seeds for entry in mine for spread in entry.values.values()), default=0),
-        "best": next(
-            (entry for entry in ordered if entry.method not in (ORIGINAL, RETRAIN) and not entry.skipped), None
-        ),
         "trades": [trade for trade in trades if trade["svg"]],
         "histograms": _histograms(number, mine, [line for line in lines if line["scenario"] == name]),
         "legend": [(series(i)[0], words) for i, words in zip((1, 2, 0), ("forget", "retain", "test"), strict=True)],
@@ -106,8 +103,8 @@ def _scenario(number: int, name: str, found: Sequence[Entry], lines: Sequence[Li
 
 def _place(entry: Entry) -> tuple[int, float]:
     """References first, then methods by their gap, those without one last."""
-    if entry.method in (ORIGINAL, RETRAIN):
-        return (0, float(entry.method == RETRAIN))
+    if entry.method in tables.REFERENCES:
+        return (0, float(tables.REFERENCES.index(entry.method)))
     gap = entry.values.get("average_gap")
     return (1, gap.mean) if gap else (2, 0.0)
 

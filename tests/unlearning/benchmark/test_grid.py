@@ -11,6 +11,7 @@ from tfpdu.common.interrupt import deferred, request
 from tfpdu.unlearning.benchmark import Benchmark
 from tfpdu.unlearning.benchmark.recipes import recipe
 from tfpdu.unlearning.benchmark.tuning import Tuning, rehearsal
+from tfpdu.unlearning.methods import build_adversaries
 
 TABLES = tables()
 TIMES = ("seconds", "cell_seconds", "time_ratio")
@@ -138,6 +139,22 @@ def test_tuning_tries_the_recipe_first_is_resumed_and_picks_the_smallest_gap(tmp
     assert not (tmp_path / "cells").exists()  # no retrained model was looked at
 
 
+def test_tuning_makes_adversarial_pictures_once_for_all_trials(tmp_path, monkeypatch):
+    made = []
+
+    def counted(model, rows, attack):
+        made.append(len(rows))
+        return build_adversaries(model, rows, attack)
+
+    monkeypatch.setattr("tfpdu.unlearning.benchmark.tuning.build_adversaries", counted)
+    recipes = {name: {"attack": {"steps": 3}, "epochs": 1} for name in ("amun", "zero_shot")}
+    tuning = Tuning(Benchmark(settings(methods=("amun", "zero_shot"), recipes=recipes), TABLES, tmp_path), 2, seed=1)
+    tuning.run()
+    assert len(made) == 1
+    assert len(tuning.results()) == 4
+    assert all(trial["gap"] is not None for trial in tuning.results())
+
+
 def test_recipes_are_laid_over_defaults_the_one_of_the_scenario_last():
     own = settings(recipes={"fine_tune": {"epochs": 3, "batch": 7}, "fine_tune@random:0.2": {"epochs": 4}})
     made = recipe("fine_tune", "random:0.2", own)
@@ -166,3 +183,12 @@ def test_settings_that_cannot_be_are_refused_in_one_line(changes, words):
 
 def test_recipes_of_methods_that_are_left_out_do_no_harm():
     assert "salun" not in settings(recipes={"salun": {"epochs": 1}}).methods
+
+
+def test_the_reference_is_retrained_again_with_another_seed(tmp_path):
+    benchmark = Benchmark(settings(methods=("retrain_again",), scenarios=("no_retain:0.2",)), TABLES, tmp_path)
+    benchmark.run()
+    lines = {line["method"]: line for line in benchmark.results()}
+    assert list(lines) == ["original", "retrain", "retrain_again"]
+    assert lines["retrain_again"]["distance_test"] > 0  # not the same model
+    assert lines["retrain_again"]["forget_accuracy"] < lines["original"]["forget_accuracy"]

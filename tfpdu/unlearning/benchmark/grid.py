@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from tfpdu.audit import References
-from tfpdu.common import UserError, files, say
+from tfpdu.common import UserError, files
 from tfpdu.common.cells import Cells, Line
 from tfpdu.data import Records
 from tfpdu.unlearning.benchmark import measures, resistance
 from tfpdu.unlearning.benchmark.measures import Answers, Asked, Membership, Population
 from tfpdu.unlearning.benchmark.models import Models, Tables, examples, true_class
-from tfpdu.unlearning.benchmark.recipes import RETRAIN, Request, Unlearned, carry_out, recipe, usable
+from tfpdu.unlearning.benchmark.recipes import RETRAIN, RETRAINED, Request, Unlearned, carry_out, recipe, usable
 from tfpdu.unlearning.benchmark.scenarios import Scenario, Task
 from tfpdu.unlearning.benchmark.settings import BenchmarkSettings
 from tfpdu.unlearning.benchmark.sharded import SHARDED
@@ -76,7 +76,7 @@ class Benchmark:
         task = self.task(cell)
         head = {"scenario": cell.scenario.name, "seed": cell.seed, "method": cell.method}
         requests = self._requests(task)
-        if cell.method not in (ORIGINAL, RETRAIN) and not usable(cell.method, requests[0]):
+        if cell.method not in (ORIGINAL, *RETRAINED) and not usable(cell.method, requests[0]):
             return head | {"skipped": "needs retained rows, which are not at hand"}
         steps = [self._step(cell, task, number, done) for number, done in enumerate(self._unlearned(cell, task))]
         return head | {"rows_to_forget": int(task.forget.sum()), "steps": steps, **steps[-1]}
@@ -88,7 +88,7 @@ class Benchmark:
             yield from (Unlearned(original, 0.0) for _ in task.requests)
             return
         # Retraining is the reference, whether or not methods have retained rows at hand.
-        requests = self._requests(dataclasses.replace(task, retained=True) if cell.method == RETRAIN else task)
+        requests = self._requests(dataclasses.replace(task, retained=True) if cell.method in RETRAINED else task)
         options = recipe(cell.method, task.scenario, self.settings)
         if cell.method == SHARDED.name:
             original = self.models.committee(cell.seed, task.labels, options)
@@ -177,7 +177,6 @@ class Benchmark:
 
     @functools.cached_property
     def _references(self) -> tuple[Records, References]:
-        say(f"benchmark: {self.settings.references} reference models")
         return self.models.references()
 
     @functools.cached_property

@@ -12,6 +12,7 @@ import numpy as np
 from tfpdu.audit import References
 from tfpdu.common import UserError, files
 from tfpdu.common.interrupt import safe_point
+from tfpdu.common.progress import Progress
 from tfpdu.common.seeds import id_hashes, stable_hash
 from tfpdu.data import DrawSettings, Pools, Records, concatenate, draw
 from tfpdu.ensemble.aggregate import softmax
@@ -137,11 +138,13 @@ class Models:
         included = np.stack([_coins(rows, number) for number in range(count)], axis=1)  # [n, R]
         if not path.exists():
             parts = []
-            for number in range(count):
-                safe_point()
-                some = examples(rows.take(included[:, number]))
-                model = self._trained(f"reference-{number}", some, stable_hash("reference", number) % 2**31)
-                parts.append(true_class(answers(model, rows.images), rows.labels))
+            with Progress("reference models", count, "models", every_seconds=0) as progress:
+                for number in range(count):
+                    safe_point()
+                    some = examples(rows.take(included[:, number]))
+                    model = self._trained(f"reference-{number}", some, stable_hash("reference", number) % 2**31)
+                    parts.append(true_class(answers(model, rows.images), rows.labels))
+                    progress.advance()
             files.write_npz(path, probabilities=np.stack(parts, axis=1))
             for number in range(count):
                 (self._directory / f"reference-{number}.weights.h5").unlink()

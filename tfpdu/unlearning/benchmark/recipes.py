@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from tfpdu.common import UserError
+from tfpdu.common.seeds import stable_hash
 from tfpdu.common.validation import did_you_mean, one_of
 from tfpdu.unlearning.benchmark.scenarios import class_quotas
 from tfpdu.unlearning.benchmark.sharded import SHARDED, ShardedSettings
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     from tfpdu.unlearning.benchmark.settings import BenchmarkSettings
 
 RETRAIN = "retrain"
+AGAIN = "retrain_again"  # with another seed: how far two retrained models are apart
+RETRAINED = (RETRAIN, AGAIN)
 AMUN_A = "amun_adaptive"  # AMUN with adversarial pictures of the current model at each request
-_KNOWN = {**METHODS, AMUN_A: METHODS["amun"], SHARDED.name: SHARDED}
+EXACT = (*RETRAINED, SHARDED.name)  # trained as the original was, so that nothing is to be tuned
+_KNOWN = {**METHODS, AGAIN: METHODS[RETRAIN], AMUN_A: METHODS["amun"], SHARDED.name: SHARDED}
 
 
 def method_of(name: str) -> Method:
@@ -41,7 +45,7 @@ def recipe(method: str, scenario: str, settings: "BenchmarkSettings") -> Any:
     kind = method_of(method).settings
     fields = {field.name for field in dataclasses.fields(kind)}
     values: dict[str, Any] = {"views": settings.views} if "views" in fields else {}
-    if method in (RETRAIN, SHARDED.name):
+    if method in EXACT:
         values |= {
             field.name: getattr(settings.training, field.name) for field in dataclasses.fields(settings.training)
         }
@@ -118,6 +122,7 @@ def carry_out(
       build: seed -> an untrained model, for retraining.
     """
     way = method_of(method)
+    seed = stable_hash(AGAIN, seed) % 2**31 if method == AGAIN else seed
     done: list[Unlearned] = []
     start = time.perf_counter()
     if way.name == "amun" and len(requests) > 1 and method != AMUN_A:

@@ -21,8 +21,8 @@ class BenchmarkSettings:
     Attributes:
       rows: training rows, drawn from the private pool once; seeds draw weights, orders and forget sets.
       scenarios: names, see `KINDS`.
-      methods: names in `METHODS`, "sharded", or one's own by "package.module:name"; "retrain", the reference, is always
-        there.
+      methods: names in `METHODS`, "sharded", "retrain_again" (how far two retrained models are apart), or one's own by
+        "package.module:name"; "retrain", the reference, is always there.
       seeds: one original model and one forget set of each scenario for each.
       backbone: what `build` names: "resnet18" and others of `BACKBONES`, or "package.module:function", seed -> model.
       options: of the backbone's builder, such as {"stem": "imagenet", "width": 64}.

@@ -21,13 +21,12 @@ from tfpdu.common.progress import Progress
 from tfpdu.common.seeds import rng, stable_hash
 from tfpdu.data import Records
 from tfpdu.ensemble.aggregate import softmax
-from tfpdu.unlearning.benchmark.grid import RETRAIN, Benchmark, Cell
+from tfpdu.unlearning.benchmark.grid import Benchmark, Cell
 from tfpdu.unlearning.benchmark.measures import Asked, like_classes
 from tfpdu.unlearning.benchmark.models import examples
-from tfpdu.unlearning.benchmark.recipes import Request, carry_out, method_of, recipe
+from tfpdu.unlearning.benchmark.recipes import EXACT, Request, carry_out, method_of, recipe
 from tfpdu.unlearning.benchmark.scenarios import Scenario, Task
-from tfpdu.unlearning.benchmark.sharded import SHARDED
-from tfpdu.unlearning.methods import DescentSettings
+from tfpdu.unlearning.methods import Adversaries, AttackSettings, DescentSettings, build_adversaries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +69,6 @@ SPACES: dict[str, Space] = {
     "stackelberg": {**_RATE, "alpha": OneOf((0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0))},
     "zero_shot": {"learning_rate": Between(1e-5, 1e-2), "energy": OneOf((0.9, 0.95, 0.99))},
 }
-EXACT = (RETRAIN, SHARDED.name)  # nothing to tune
 
 
 def space_of(method: str) -> Space:
@@ -151,6 +149,7 @@ class Tuning:
     def __init__(self, benchmark: Benchmark, trials: int, seed: int, oracle: bool = False):
         self.benchmark, self.trials, self.seed, self.oracle = benchmark, trials, seed, oracle
         self.directory = benchmark.directory / ("tuning-oracle" if oracle else "tuning")
+        self._adversaries: dict[tuple[str, AttackSettings], Adversaries] = {}
 
     def pairs(self) -> list[tuple[str, Scenario]]:
         """Method and scenario of every search."""
@@ -173,16 +172,19 @@ class Tuning:
                 files.write_json(path, {"method": method, "scenario": scenario.name, "settings": drawn, **found})
                 progress.advance(1, f"{method} {scenario.name} {drawn}: {found['gap']}")
 
+    def results(self) -> list[dict[str, Any]]:
+        """The trials that are there, {method, scenario, settings, gap, seconds}; gap None where the settings failed."""
+        paths = [self._file(*pair, number) for pair in self.pairs() for number in range(self.trials)]
+        return [dict(files.read_json(path)) for path in paths if path.exists()]
+
     def best(self) -> dict[str, dict[str, Any]]:
         """The recipes to put into a config: {"method@scenario": settings}, with the smallest gap, first of equals."""
-        recipes = {}
-        for method, scenario in self.pairs():
-            paths = [self._file(method, scenario, number) for number in range(self.trials)]
-            trials = [files.read_json(path) for path in paths if path.exists()]
-            counted = [trial for trial in trials if trial["gap"] is not None]
-            if counted:
-                recipes[f"{method}@{scenario.name}"] = dict(min(counted, key=lambda trial: trial["gap"])["settings"])
-        return recipes
+        best: dict[str, dict[str, Any]] = {}
+        for trial in (trial for trial in self.results() if trial["gap"] is not None):
+            name = f"{trial['method']}@{trial['scenario']}"
+            if name not in best or trial["gap"] < best[name]["gap"]:
+                best[name] = trial
+        return {name: dict(trial["settings"]) for name, trial in best.items()}
 
     def _file(self, method: str, scenario: Scenario, number: int) -> Any:
         return self.directory / scenario.slug / method.replace(":", "_") / f"{number}.json"
@@ -215,9 +217,15 @@ class Tuning:
         rows = examples(tables.train, mock.labels)
         request = Request(rows.take(mock.forget), rows.take(stay) if task.retained else None)
         original = trial.models.original(cell.seed, task.labels)
+        options = recipe(cell.method, cell.scenario.name, trial.settings)
+        if hasattr(options, "adversaries"):  # the dearest part of a trial, and the same in each
+            key = (cell.scenario.name, options.attack)
+            if key not in self._adversaries:
+                self._adversaries[key] = build_adversaries(original, request.forget, options.attack)
+            options = dataclasses.replace(options, adversaries=self._adversaries[key])
         done = carry_out(
             cell.method,
-            recipe(cell.method, cell.scenario.name, trial.settings),
+            options,
             original,
             [request],
             seed=self.seed,

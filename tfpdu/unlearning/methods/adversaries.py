@@ -75,6 +75,11 @@ class Adversaries:
         """The examples made from these rows, as far as there are any."""
         return self.examples.take(np.isin(self.sources, np.asarray(ids, str)))
 
+    def require_maker(self, model: keras.Model, where: str, otherwise: str = "") -> None:
+        """Raises `UserError`, naming `where` they were given, if another model made them."""
+        if self.model != weights_hash(model):
+            raise UserError(f"{where}: another model made them; leave them out to make new ones{otherwise}")
+
 
 def weights_hash(model: keras.Model) -> str:
     """32 hexadecimal digits that name a model's weights and batch statistics."""

@@ -22,7 +22,7 @@ import numpy as np
 from tfpdu.common import UserError
 from tfpdu.common.validation import in_range, one_of
 from tfpdu.ensemble.networks import answers
-from tfpdu.unlearning.methods.adversaries import Adversaries, AttackSettings, build_adversaries, weights_hash
+from tfpdu.unlearning.methods.adversaries import Adversaries, AttackSettings, build_adversaries
 from tfpdu.unlearning.methods.base import Examples, Method, concatenate
 from tfpdu.unlearning.methods.descent import DescentSettings, chosen_layers, descend, gradient_sum, learning
 from tfpdu.unlearning.methods.salun import saliency_mask
@@ -60,10 +60,8 @@ def _nearby(model: keras.Model, forget: Examples, settings: AmunSettings) -> Exa
     made = settings.adversaries
     if made is None:
         made = build_adversaries(model, forget, settings.attack)
-    elif settings.adaptive and made.model != weights_hash(model):
-        raise UserError(
-            "amun.adversaries: another model made them; leave them out to make new ones, or say adaptive=False"
-        )
+    elif settings.adaptive:
+        made.require_maker(model, "amun.adversaries", ", or say adaptive=False")
     ids = np.asarray(forget.ids, str)
     if settings.already_wrong == "drop":
         ids = ids[answers(model, forget.images).argmax(1) == np.asarray(forget.labels)]

@@ -24,7 +24,7 @@ import tensorflow as tf
 from tfpdu.common import UserError
 from tfpdu.common.validation import in_range
 from tfpdu.ensemble.networks import answers, is_product
-from tfpdu.unlearning.methods.adversaries import AttackSettings, build_adversaries
+from tfpdu.unlearning.methods.adversaries import Adversaries, AttackSettings, build_adversaries
 from tfpdu.unlearning.methods.base import Examples, Method
 from tfpdu.unlearning.methods.descent import (
     DescentSettings,
@@ -44,12 +44,14 @@ class ZeroShotSettings(DescentSettings):
     Attributes:
       attack: how the proxies are found.
       energy: share of the proxies' squared inputs that no step may touch, in [0, 1].
+      adversaries: proxies made earlier, with the very model that is given; None makes them.
     """
 
     weight_decay: float = 0.0
     batchnorm: str = "frozen"
     attack: AttackSettings = dataclasses.field(default_factory=AttackSettings)
     energy: float = 0.95
+    adversaries: Adversaries | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -138,7 +140,9 @@ def _labels(model: keras.Model, last: Any, forget: Examples, proxies: Examples, 
 def _run(
     model: keras.Model, forget: Examples, retain: Examples | None, settings: ZeroShotSettings, seed: int
 ) -> keras.Model:
-    proxies = build_adversaries(model, forget, settings.attack).examples
+    made = settings.adversaries or build_adversaries(model, forget, settings.attack)
+    made.require_maker(model, "zero_shot.adversaries")
+    proxies = made.of(forget.ids)
     if not len(proxies):
         raise UserError("zero_shot: no adversarial picture for any row to forget; is attack.pixel_max right?")
     network = model.inner if isinstance(model, LogProbabilities) else model
