@@ -32,6 +32,18 @@ def generator(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def sampling(lines: list[dict[str, Any]]) -> list[str]:
+    first = lines[0]
+    return [
+        f"at {first['images_seen']:,} images; {first['samples']:,} real rows taught it {100 * first['cas_real']:.1f} %",
+        *(
+            f"| {line['guidance']} | {line['steps']} | {100 * line['cas']:.1f} % | {line['kid']:.3f} |"
+            f" {line['precision']:.2f}, {line['recall']:.2f} |"
+            for line in lines
+        ),
+    ]
+
+
 def generator_speed(result: dict[str, Any]) -> list[str]:
     training, sampling = (result[f"{name}_images_per_second"] for name in ("training", "sampling"))
     return [
@@ -81,6 +93,7 @@ PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
     "generator_cifar10.json": ("generator.md", generator),
     "generator_cifar10_transferred.json": ("generator.md", generator),
     "generator_digits.json": ("generator.md", generator),
+    "sampling_cifar10.jsonl": ("generator.md", sampling),
     "generator_speed.json": ("generator.md", generator_speed),
     "forgetting.jsonl": ("unlearning.md", accuracy_of_forgetting),
     "serving.json": ("serving.md", latencies),
