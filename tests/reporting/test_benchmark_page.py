@@ -7,6 +7,7 @@ import pytest
 
 from tfpdu.reporting import benchmark as tables
 from tfpdu.reporting.benchmark_page import BenchmarkReport, write_benchmark_page
+from tfpdu.reporting.benchmark_robustness import associations
 
 
 def line(scenario, seed, method, **numbers):
@@ -112,3 +113,36 @@ def test_the_page_has_published_gaps_only_for_the_data_that_they_are_about(tmp_p
     for published in (True, False):
         write_benchmark_page(tmp_path / "page.html", BenchmarkReport("x", [], lines, 4, published))
         assert ("Beside published numbers" in (tmp_path / "page.html").read_text()) == published
+
+
+def robust(gaps, left, clean=0.8):
+    """A line a model, with these layer spread gaps and accuracies under FGSM."""
+    return [
+        line("random:0.1", 0, f"m{i}", layer_spread_std=gap, robust_fgsm_test=under, clean_test=clean)
+        for i, (gap, under) in enumerate(zip(gaps, left, strict=True))
+    ]
+
+
+def test_a_larger_layer_spread_with_less_robustness_is_a_positive_rank_correlation():
+    left = [0.7, 0.6, 0.3, 0.2, 0.1]
+    (found,) = associations(tables.entries(robust([0.1, 0.2, 0.5, 0.7, 0.9], left)))
+    assert (found.attack, found.spread, found.rho, found.models) == ("fgsm", "std", pytest.approx(1.0), 5)
+    (found,) = associations(tables.entries(robust([0.9, 0.7, 0.5, 0.2, 0.1], left)))
+    assert found.rho == pytest.approx(-1.0)
+
+
+def test_models_that_know_less_are_not_taken_for_less_robust():
+    lines = robust([0.1, 0.2, 0.3, 0.4], [0.4, 0.4, 0.4, 0.4]) + robust([0.9], [0.05], clean=0.1)
+    assert associations(tables.entries(lines)) == []  # an attack turns half of each model's right answers
+
+
+@pytest.mark.parametrize("left", [[0.0] * 5, [0.4, 0.3, 0.2, 0.1]])
+def test_no_rank_correlation_where_all_fall_alike_or_there_are_few(left):
+    assert associations(tables.entries(robust([0.1, 0.2, 0.3, 0.4, 0.5][: len(left)], left))) == []
+
+
+def test_the_page_says_how_robustness_goes_with_layer_spread(tmp_path):
+    lines = robust([0.1, 0.2, 0.5, 0.7, 0.9], [0.7, 0.6, 0.3, 0.2, 0.1])
+    write_benchmark_page(tmp_path / "page.html", BenchmarkReport("x", [], lines, 5))
+    words = re.sub(r"</?data[^>]*>", "", (tmp_path / "page.html").read_text())
+    assert re.search(r"FGSM</th><td>1\.00 \(p = [^)]*\)</td><td></td>", words)

@@ -16,6 +16,7 @@ published tables do; label such numbers so.
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,8 @@ def _write(benchmark: "Benchmark", config: dict[str, Any], path: Path) -> None:
     from tfpdu.common.machine import processor
     from tfpdu.reporting import benchmark as report
     from tfpdu.reporting.benchmark_page import BenchmarkReport, write_benchmark_page
+    from tfpdu.reporting.benchmark_published import beside
+    from tfpdu.reporting.benchmark_robustness import associations
     from tfpdu.reporting.formatting import count, duration
 
     lines = benchmark.results()
@@ -107,7 +110,13 @@ def _write(benchmark: "Benchmark", config: dict[str, Any], path: Path) -> None:
     seconds = sum(line["cell_seconds"] for line in lines)
     machine = {"processor": processor(), "threads": benchmark.settings.threads}
     head = {"config": config, "machine": machine, "seconds": seconds}
-    files.write_json(path, {**head, "summary": report.as_summary(found), "cells": lines})
+    by_scenario = {name: [e for e in found if e.scenario == name] for name in dict.fromkeys(e.scenario for e in found)}
+    about = {
+        "summary": report.as_summary(found),
+        "published": {name: [asdict(table) for table in beside(name, some)] for name, some in by_scenario.items()},
+        "layer_spread": {name: [asdict(one) for one in associations(some)] for name, some in by_scenario.items()},
+    }
+    files.write_json(path, {**head, **about, "cells": lines})
     files.write_text(path.with_suffix(".csv"), report.as_csv(lines))
     facts = [
         ("data", f"{config['data']['name']}, {count(len(tables.train))} training rows"),

@@ -13,6 +13,7 @@ from tfpdu.reporting import benchmark as tables
 from tfpdu.reporting.benchmark import COLUMNS, Entry, Line, Spread
 from tfpdu.reporting.benchmark_figures import confidence_chart, requests_chart, trade_off
 from tfpdu.reporting.benchmark_published import beside
+from tfpdu.reporting.benchmark_robustness import SPREADS, associations
 from tfpdu.reporting.html import environment, stylesheet
 from tfpdu.reporting.style import series
 from tfpdu.unlearning.benchmark.grid import ORIGINAL
@@ -95,10 +96,24 @@ def _scenario(number: int, name: str, found: Sequence[Entry], lines: Sequence[Li
         ],
         "seeds": max((spread.seeds for entry in mine for spread in entry.values.values()), default=0),
         "trades": [trade for trade in trades if trade["svg"]],
+        "associations": _associations(mine),
         "histograms": _histograms(number, mine, [line for line in lines if line["scenario"] == name]),
         "legend": [(series(i)[0], words) for i, words in zip((1, 2, 0), ("forget", "retain", "test"), strict=True)],
         "requests": _requests(number, mine),
     }
+
+
+def _associations(found: Sequence[Entry]) -> list[dict[str, Any]]:
+    """A row an attack: its head, and Spearman's rho with each kind of layer spread gap."""
+    made = associations(found)
+    return [
+        {
+            "attack": COLUMNS[f"robust_{attack}_test"][0],
+            "models": next(one.models for one in made if one.attack == attack),
+            "rhos": [next((o for o in made if (o.attack, o.spread) == (attack, s)), None) for s in SPREADS],
+        }
+        for attack in dict.fromkeys(one.attack for one in made)
+    ]
 
 
 def _place(entry: Entry) -> tuple[int, float]:
