@@ -1,7 +1,7 @@
 """`tfpdu debiasing`, `scripts/compare_debiasing.py`: does debiasing by diffusion help, and does deletion hurt groups?
 
     tfpdu debiasing --config=cifar10:imbalanced --workdir=runs/debiasing --dry_run     # cells, and how long they take
-    tfpdu debiasing --config=cifar10:imbalanced --workdir=runs/debiasing --generator=runs/imbalanced
+    tfpdu debiasing --config=cifar10:imbalanced --workdir=runs/debiasing
     tfpdu debiasing --config=celeb_a:cpu --workdir=runs/faces --generator=train --output=docs/results/debiasing.json
     tfpdu debiasing --config=celeb_a:cpu --workdir=runs/faces --study=deletion --generator=train
 
@@ -9,8 +9,9 @@
 by group, group DRO, and rows of a generator; the same steps from the same weights for each. --study=deletion forgets
 rows that fall on one group, that an adversary chose, or at random, and measures groups before and after.
 
---generator is the directory of a run of the same config, whose samples are used (tfpdu run --config.loop.until=0 makes
-one); "train" makes such a run in --workdir. Without it, and without config.generator.pretrained, diffusion is left out.
+Samples are those of config.generator.pretrained. --generator is the directory of a run of the same config, whose
+samples are used instead (tfpdu run --config.loop.until=0 makes one); "train" makes such a run in --workdir. Without
+either, diffusion is left out.
 
 A cell that is done is kept in --workdir, and the same command goes on where it was stopped. Prints the table;
 <study>.json, .csv and .html are written there after every run, or to --output. Both studies share a --workdir.
