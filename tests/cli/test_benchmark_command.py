@@ -57,6 +57,25 @@ def test_a_benchmark_writes_its_files_and_a_second_call_finds_the_cells(tmp_path
     assert json.loads((tmp_path / "bench.json").read_text())["cells"] == result["cells"]
     assert tuned[0] == 0, tuned[2]
     assert "fine_tune@random:0.2" in tuned[1]
+    assert len(json.loads((tmp_path / "bench" / "tuning.json").read_text())["trials"]) == 2
+
+    # Another machine, with an empty directory, has nothing left to do; one with other settings takes nothing over.
+    shared = [words[0], *words[2:], "--missing"]
+    no_methods = [word for word in shared if not word.startswith("--config.bench.methods")]
+    output, trials = f"--output={tmp_path / 'bench.json'}", f"--output={tmp_path / 'bench' / 'tuning.json'}"
+    again, tuned_again, longer, left_out = benchmark(
+        [*shared, f"--workdir={tmp_path / 'other'}", output],
+        [*shared, f"--workdir={tmp_path / 'other'}", "--tune=2", trials],
+        [*shared, f"--workdir={tmp_path / 'longer'}", "--config.training.epochs=3", output],
+        [*no_methods, f"--workdir={tmp_path / 'fewer'}", "--config.bench.methods=('retrain',)", output],
+    )
+    assert again[0] == tuned_again[0] == 0, again[2] + tuned_again[2]
+    assert not (tmp_path / "other" / "models").exists()
+    assert json.loads((tmp_path / "bench.json").read_text())["cells"] == result["cells"]
+    assert longer[0] == 2
+    assert "bench.json: made with config.training.epochs=2, now config.training.epochs=3" in longer[2]
+    assert left_out[0] == 2
+    assert "fine_tune on random:0.2 with seed 0 is left out" in left_out[2]
 
 
 @pytest.mark.slow
@@ -70,6 +89,7 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path):
         ("--config.bench.rows=100000",): "config.bench.rows: 100000 wanted",
         ("--config.bench.rows=0",): "config.bench.rows: expected a number above 0",
         ("--output=table.txt",): "expected a file that ends in .json",
+        ("--missing",): "--missing: give --output",
     }
     for (words, line), (code, _, err) in zip(
         cases.items(), benchmark(*([*words, workdir] for words in cases)), strict=True

@@ -6,7 +6,8 @@
     tfpdu benchmark --workdir=runs/bench --config=bench_cifar10:cpu --output=docs/results/bench.json
 
 A cell that is done is kept in --workdir, and the same command goes on where it was stopped. Prints the table;
-benchmark.json, benchmark.csv and benchmark.html are written there after every run, or to --output.
+benchmark.json, benchmark.csv and benchmark.html are written there after every run, or to --output. With --missing,
+cells that --output has already are not run again, so that machines can share a benchmark, a seed each.
 
 --tune=N tries N settings of each method in each scenario, the recipe and N - 1 at random, on rows that the benchmark
 does not forget and without the retrained model. It prints recipes to put into the config; all trials are kept in
@@ -36,6 +37,7 @@ _TUNE = flags.DEFINE_integer(
 )
 _TUNE_SEED = flags.DEFINE_integer("tune_seed", 0, "of the search", lower_bound=0)
 _ORACLE = flags.DEFINE_bool("oracle", False, "with --tune: judge by the distance to the retrained model, as papers do")
+_MISSING = flags.DEFINE_bool("missing", False, "take what --output has already, by the same config, for done")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "say which cells there are and how long they take; run none")
 
 _FREE = ("config.bench.scenarios", "config.bench.methods", "config.bench.seeds")  # they only add or leave out cells
@@ -54,6 +56,8 @@ def _main(argv: Sequence[str]) -> None:
     run = RunDirectory(_WORKDIR.value or f"runs/bench_{config['data']['name']}", config, free=_FREE)
     with run.lock():
         benchmark = Benchmark(settings, tables, run.path)
+        if _MISSING.value and not _TUNE.value:
+            benchmark.adopt(_earlier(output, config)["cells"])
         if _TUNE.value:
             _tune(benchmark, config, output or run.path / "tuning.json")
             return
@@ -83,6 +87,8 @@ def _tune(benchmark: "Benchmark", config: dict[str, Any], path: Path) -> None:
     from tfpdu.unlearning.benchmark.tuning import Tuning
 
     tuning = Tuning(benchmark, _TUNE.value, _TUNE_SEED.value, _ORACLE.value)
+    if _MISSING.value:
+        tuning.adopt(_earlier(path, config, seed=_TUNE_SEED.value, oracle=_ORACLE.value)["trials"])
     try:
         tuning.run()
     finally:
@@ -91,6 +97,25 @@ def _tune(benchmark: "Benchmark", config: dict[str, Any], path: Path) -> None:
     known = "by the distance to the retrained model" if _ORACLE.value else "by rehearsal"
     print(f"# found {known}, the best of {_TUNE.value} settings each, seed {_TUNE_SEED.value}")
     print(f"config.recipes = ConfigDict({json.dumps(tuning.best(), indent=4)})")
+
+
+def _earlier(path: Path | None, config: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """What --output has, empty where it is not there yet; raises `UserError` if it is of other settings."""
+    from tfpdu.common import files
+    from tfpdu.common.run_directory import difference
+
+    if path is None:
+        raise UserError("--missing: give --output, the results that another machine has begun")
+    if not path.exists():
+        return {"cells": [], "trials": []}
+    found = dict(files.read_json(path))
+    kind = "trials" if more else "cells"
+    if kind not in found or "config" not in found:
+        raise UserError(f"--output={path}: holds no {kind} of a benchmark")
+    different = difference(found["config"], config, _FREE) or difference({k: found[k] for k in more}, more)
+    if different:
+        raise UserError(f"--output={path}: {different}; use the same configuration, or another file")
+    return found
 
 
 def _write(benchmark: "Benchmark", config: dict[str, Any], path: Path) -> None:

@@ -96,13 +96,11 @@ class RunDirectory:
     def _refuse_other(self, config: Mapping[str, Any], free: Collection[str]) -> None:
         if not self.file("config.json").exists():
             return
-        then, now = _flat(files.read_json(self.file("config.json"))), _flat(_as_json(config))
-        for key in sorted((then.keys() | now.keys()) - set(free)):
-            if then.get(key) != now.get(key):
-                raise UserError(
-                    f"--workdir={self.path}: made with {key}={then.get(key)!r}, now {key}={now.get(key)!r};"
-                    " use the same configuration to resume, or another directory"
-                )
+        different = difference(files.read_json(self.file("config.json")), config, free)
+        if different:
+            raise UserError(
+                f"--workdir={self.path}: {different}; use the same configuration to resume, or another directory"
+            )
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -139,6 +137,15 @@ class RunDirectory:
         kept = [row for row in old if any(row.get(k) != v for k, v in key.items())]
         if kept + rows != old or not path.exists():
             files.write_json(path, kept + rows)
+
+
+def difference(then: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = ()) -> str:
+    """The first key in which two configurations differ, in words with both values, or ""; `free` ones may differ."""
+    old, new = _flat(_as_json(then)), _flat(_as_json(now))
+    for key in sorted((old.keys() | new.keys()) - set(free)):
+        if old.get(key) != new.get(key):
+            return f"made with {key}={old.get(key)!r}, now {key}={new.get(key)!r}"
+    return ""
 
 
 def _as_json(value: Any) -> Any:

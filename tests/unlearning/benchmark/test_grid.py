@@ -57,6 +57,24 @@ def test_one_that_was_stopped_goes_on_and_ends_alike(finished, tmp_path):
     assert timeless(stopped.results()) == timeless(finished.results())
 
 
+def test_cells_of_another_machine_are_done_and_references_are_made_again_where_methods_are_left(finished, tmp_path):
+    lines = finished.results()
+    whole = Benchmark(finished.settings, TABLES, tmp_path / "whole")
+    whole.adopt(lines)
+    assert whole.results() == lines
+    part = Benchmark(finished.settings, TABLES, tmp_path / "part")
+    part.adopt(lines[:3])  # gradient ascent is left, and compared with logits that no line holds
+    assert [line["method"] for line in part.results()] == ["fine_tune"]
+    part.run()
+    assert timeless(part.results()) == timeless(lines)
+
+
+def test_cells_that_the_results_would_lose_are_refused(finished, tmp_path):
+    fewer = Benchmark(dataclasses.replace(finished.settings, methods=("fine_tune",)), TABLES, tmp_path)
+    with pytest.raises(UserError, match=r"gradient_ascent on random:0.2 with seed 0 is left out"):
+        fewer.adopt(finished.results())
+
+
 def test_logits_of_the_original_and_of_the_reference_are_kept_with_ids(finished):
     kept = np.load(finished.directory / "answers" / "random_0.2" / "seed-0" / "retrain-1.npz")
     assert kept["train_logits"].shape == (60, 3)
@@ -135,6 +153,11 @@ def test_tuning_tries_the_recipe_first_is_resumed_and_picks_the_smallest_gap(tmp
     assert tuning.best() == {"fine_tune@random:0.2": best["settings"]}
     before = [p.stat().st_mtime_ns for p in sorted((tmp_path / "tuning").rglob("*.json"))]
     Tuning(benchmark, 3, seed=1).run()
+    elsewhere = Tuning(Benchmark(benchmark.settings, TABLES, tmp_path / "elsewhere"), 3, seed=1)
+    elsewhere.adopt(tuning.results())
+    assert elsewhere.results() == tuning.results()
+    with pytest.raises(UserError, match=r"trials: fine_tune on random:0.2 with .* is left out"):
+        Tuning(Benchmark(benchmark.settings, TABLES, tmp_path / "fewer"), 2, seed=1).adopt(tuning.results())
     assert before == [p.stat().st_mtime_ns for p in sorted((tmp_path / "tuning").rglob("*.json"))]
     assert not (tmp_path / "cells").exists()  # no retrained model was looked at
 

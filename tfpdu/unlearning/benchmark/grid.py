@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +63,24 @@ class Benchmark:
     def results(self) -> list[Line]:
         """The lines of all cells that are done, in order."""
         return self._kept.results([cell.name for cell in self.cells()])
+
+    def adopt(self, lines: Sequence[Line]) -> None:
+        """Takes cells that were measured elsewhere with the same settings for done.
+
+        Those of the original and the retrained model only where no other of their scenario and seed is left to do,
+        since methods are compared with their logits, which lines do not hold.
+
+        Raises:
+          UserError: one of them is not among the cells; it would be missing from the results.
+        """
+        there = {(line["scenario"], line["seed"], line["method"]): line for line in lines}
+        keys = {cell: (cell.scenario.name, cell.seed, cell.method) for cell in self.cells()}
+        for scenario, seed, method in there.keys() - set(keys.values()):
+            raise UserError(f"cells: {method} on {scenario} with seed {seed} is left out by the settings; name it too")
+        lacking = {key[:2] for key in keys.values() if key not in there}
+        for cell, key in keys.items():
+            if key in there and (cell.method not in (ORIGINAL, RETRAIN) or key[:2] not in lacking):
+                self._kept.adopt(cell.name, there[key])
 
     def run(self) -> None:
         """Runs the cells that are not done; raises `StopRequested` after a cell where a signal came."""

@@ -8,7 +8,7 @@ model nor the rows that the benchmark forgets have a part. `oracle=True` searche
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -159,7 +159,7 @@ class Tuning:
 
     def run(self) -> None:
         """Makes the trials that are not there; raises `StopRequested` between two of them."""
-        todo = [(m, s, t) for m, s in self.pairs() for t in range(self.trials)]
+        todo = self._trials()
         done = sum(self._file(*trial).exists() for trial in todo)
         with Progress("tuning", len(todo), "trials", done, every_seconds=0) as progress:
             for method, scenario, number in todo:
@@ -172,9 +172,26 @@ class Tuning:
                 files.write_json(path, {"method": method, "scenario": scenario.name, "settings": drawn, **found})
                 progress.advance(1, f"{method} {scenario.name} {drawn}: {found['gap']}")
 
+    def adopt(self, trials: Sequence[Mapping[str, Any]]) -> None:
+        """Takes trials that were made elsewhere with the same seed for done.
+
+        Raises:
+          UserError: one of them is not among these; it would be missing from the results.
+        """
+        own = {(m, s.name, repr(self._draw(m, number))): self._file(m, s, number) for m, s, number in self._trials()}
+        for trial in trials:
+            path = own.get((trial["method"], trial["scenario"], repr(trial["settings"])))
+            if path is None:
+                raise UserError(
+                    f"trials: {trial['method']} on {trial['scenario']} with {trial['settings']} is left out by these"
+                    " settings; name it too"
+                )
+            if not path.exists():
+                files.write_json(path, trial)
+
     def results(self) -> list[dict[str, Any]]:
         """The trials that are there, {method, scenario, settings, gap, seconds}; gap None where the settings failed."""
-        paths = [self._file(*pair, number) for pair in self.pairs() for number in range(self.trials)]
+        paths = [self._file(*trial) for trial in self._trials()]
         return [dict(files.read_json(path)) for path in paths if path.exists()]
 
     def best(self) -> dict[str, dict[str, Any]]:
@@ -185,6 +202,9 @@ class Tuning:
             if name not in best or trial["gap"] < best[name]["gap"]:
                 best[name] = trial
         return {name: dict(trial["settings"]) for name, trial in best.items()}
+
+    def _trials(self) -> list[tuple[str, Scenario, int]]:
+        return [(method, scenario, number) for method, scenario in self.pairs() for number in range(self.trials)]
 
     def _file(self, method: str, scenario: Scenario, number: int) -> Any:
         return self.directory / scenario.slug / method.replace(":", "_") / f"{number}.json"
