@@ -23,9 +23,11 @@ from tfpdu.cli import app
 from tfpdu.common import files
 from tfpdu.common.errors import UserError
 
+VARIED = ("guidance", "guidance_low", "guidance_high", "steps", "churn")
+
 _CONFIG = app.define_config()
 _GENERATOR = flags.DEFINE_string("generator", "", "directory of a generator, or the name of one that comes with tfpdu")
-_SETTING = flags.DEFINE_enum("setting", "guidance", ("guidance", "steps", "churn"), "what is varied")
+_SETTING = flags.DEFINE_enum("setting", "guidance", VARIED, "what is varied")
 _VALUES = flags.DEFINE_list("values", ["1", "1.25", "1.5", "2"], "its values")
 _SAMPLES = flags.DEFINE_integer("samples", 5000, "samples a value, and real rows beside them", lower_bound=4)
 _SEED = flags.DEFINE_integer("seed", 0, "of samples, real rows and classifiers")
@@ -70,7 +72,7 @@ def scan(config: dict[str, Any], where: str, setting: str, values: Sequence[floa
                 "classifier": "transferred" if settings.ensemble.initial else "scratch",
                 "samples": len(twin),
                 "seed": settings.seed,
-                **{name: getattr(ways, name) for name in ("guidance", "steps", "churn")},
+                **{name: getattr(ways, name) for name in VARIED},
                 **{"cas": cas, "cas_real": cas_real, "cas_ratio": cas / cas_real},
                 **{name: getattr(fidelity, name) for name in ("kid", "precision", "recall")},
                 "samples_per_second": round(len(twin) / seconds, 1),

@@ -13,6 +13,7 @@ from tfpdu.common.files import file_hash, weights_hash
 from tfpdu.common.seeds import rng
 from tfpdu.data.records import AttributeSpec
 from tfpdu.diffusion import Generator, GeneratorSettings, build_network, denoise, fit_generator, load_generator
+from tfpdu.diffusion.generator import with_sampling
 
 KEYS = [f"key{i}" for i in range(11)]
 LABELS = np.arange(11, dtype=np.int32) % 2
@@ -238,6 +239,8 @@ def test_equal_seeds_give_equal_generators(records, trained, tmp_path):
         ({"sigma_max": 0.001}, "sigma_min < sigma_max"),
         ({"drop_each": 1.5}, "drop_each"),
         ({"guidance": 1.5, "drop_all": 0.0}, "drop_all above 0"),
+        ({"guidance_low": 2.0, "guidance_high": 2.0}, "guidance_high: expected above guidance_low=2, got 2"),
+        ({"guidance_low": -1.0}, "guidance_low"),
         ({"p_std": float("nan")}, "p_std"),
         ({"floor": 2.0}, "floor"),
     ],
@@ -245,6 +248,29 @@ def test_equal_seeds_give_equal_generators(records, trained, tmp_path):
 def test_settings_out_of_range_are_named(changes, message):
     with pytest.raises(UserError, match=message):
         GeneratorSettings(**changes)
+
+
+def test_an_interval_that_holds_every_noise_level_changes_nothing_and_one_that_holds_none_is_no_guidance(trained):
+    generator = trained[0]
+
+    def sample(**changes):
+        other = with_sampling(generator, dataclasses.replace(TINY, guidance=3.0, **changes))
+        return other.id, other.sample(LABELS, ATTRIBUTES, KEYS)
+
+    identity, everywhere = sample()
+    np.testing.assert_array_equal(sample(guidance_low=0.001, guidance_high=90.0)[1], everywhere)
+    np.testing.assert_array_equal(sample(guidance_low=90.0)[1], generator.sample(LABELS, ATTRIBUTES, KEYS, guidance=1))
+    between, partly = sample(guidance_low=0.1, guidance_high=3.0)
+    assert not np.array_equal(partly, everywhere)
+    assert between != identity == with_sampling(generator, dataclasses.replace(TINY, guidance=3.0)).id
+
+
+def test_settings_of_sampling_replace_those_of_the_card_where_they_are_defaults_too(trained):
+    plain = trained[0].sample(LABELS, ATTRIBUTES, KEYS)
+    stochastic = with_sampling(trained[0], dataclasses.replace(TINY, churn=5.0, guidance=2.0, guidance_low=0.5))
+    again = with_sampling(stochastic, TINY)
+    assert again.id == trained[0].id
+    np.testing.assert_array_equal(again.sample(LABELS, ATTRIBUTES, KEYS), plain)
 
 
 def test_churned_samples_too_depend_on_their_own_key_alone(trained):

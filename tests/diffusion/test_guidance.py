@@ -37,6 +37,15 @@ def test_guidance_is_linear_in_its_scale(scale):
     np.testing.assert_allclose(guided(denoiser, LABELS, ATTRIBUTES, scale)(Z, 0.7), low + scale * (high - low))
 
 
+@pytest.mark.parametrize("scale", [0.0, 2.5])
+def test_guidance_may_be_confined_to_noise_levels(scale):
+    confined = guided(denoiser, LABELS, ATTRIBUTES, scale, low=0.3, high=2.0)
+    for sigma in (0.3, 0.7, 2.0):
+        np.testing.assert_array_equal(confined(Z, sigma), guided(denoiser, LABELS, ATTRIBUTES, scale)(Z, sigma))
+    for sigma in (0.29, 2.01):
+        np.testing.assert_array_equal(confined(Z, sigma), denoiser(Z, sigma, LABELS, ATTRIBUTES))
+
+
 def test_an_unknown_condition_cannot_be_guided_to():
     labels, attributes = np.full(3, -1), np.full((3, 2), -1)
     np.testing.assert_allclose(guided(denoiser, labels, attributes, 3.0)(Z, 0.7), unknown(Z, 0.7))

@@ -24,7 +24,7 @@ from tfpdu.diffusion.poisson import PoissonBatches
 from tfpdu.diffusion.preconditioning import denoise
 from tfpdu.diffusion.private import Privacy
 from tfpdu.diffusion.sampler import Sampler, integrate, keyed_noise, sigma_schedule
-from tfpdu.diffusion.settings import GeneratorSettings
+from tfpdu.diffusion.settings import CHURN, INTERVAL, SAMPLING, GeneratorSettings
 from tfpdu.diffusion.steering import Steering
 from tfpdu.diffusion.training import Training, training_batches
 
@@ -221,7 +221,9 @@ class Generator:
             return again
 
         own, sought = self._apart(attributes)
-        denoise = self._steering.applied(guided(self._evaluate, labels, own, scale), sought)
+        denoise = self._steering.applied(
+            guided(self._evaluate, labels, own, scale, s.guidance_low, s.guidance_high), sought
+        )
         clean = integrate(denoise, noise, sigmas, Sampler(s.sampler), s.stochastic(), fresh)
         return np.rint(np.clip((clean[:m] + 1) * 127.5, 0, 255)).astype(np.uint8)
 
@@ -347,9 +349,8 @@ def with_sampling(generator: Generator, settings: GeneratorSettings) -> Generato
     """The same weights, sampled as `settings` say; it has the id of a generator that was trained with them."""
     card = generator.card
     identity = _identity(card["training_key"], settings)
-    return Generator(
-        generator.network, {**card, "id": identity, "settings": {**card["settings"], **settings.sampling()}}
-    )
+    ways = {name: getattr(settings, name) for name in SAMPLING + INTERVAL + CHURN}  # also those at their defaults
+    return Generator(generator.network, {**card, "id": identity, "settings": {**card["settings"], **ways}})
 
 
 def _identity(training_key: str, settings: GeneratorSettings) -> str:

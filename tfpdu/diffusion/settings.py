@@ -11,6 +11,7 @@ from tfpdu.diffusion.private import PrivateSettings
 from tfpdu.diffusion.sampler import Churn, Sampler, sigma_schedule
 
 SAMPLING = ("sigma_min", "sigma_max", "rho", "steps", "sampler", "guidance", "steering", "sample_batch")
+INTERVAL = ("guidance_low", "guidance_high")
 CHURN = ("churn", "churn_low", "churn_high", "churn_noise")
 NEUTRAL = ("lineage", "min_rows", "floor", "checkpoint_images")
 
@@ -44,6 +45,7 @@ class GeneratorSettings:
       sigma_min, sigma_max, rho, steps, sampler: of the sampler, see `sigma_schedule`.
       churn, churn_low, churn_high, churn_noise: of stochastic sampling, see `Churn`; 0 is deterministic.
       guidance: g of classifier-free guidance; 1 is the conditional model, see `tfpdu.diffusion.guidance`.
+      guidance_low, guidance_high: the noise levels between which it is not 1.
       steering: s of gradient guidance towards attributes that the generator was not trained on, where it is given
         classifiers of them; 0 is off, see `tfpdu.diffusion.steering`.
       sample_batch: images sampled at a time; short batches are filled up to it, so that a sample does not depend on
@@ -89,6 +91,8 @@ class GeneratorSettings:
     churn_high: float = 50.0
     churn_noise: float = 1.003
     guidance: float = 1.0
+    guidance_low: float = 0.0
+    guidance_high: float = 1000.0
     steering: float = 4.0
     sample_batch: int = 64
     lineage: str = "keep"
@@ -115,7 +119,11 @@ class GeneratorSettings:
         one_of([w.value for w in Weighting], weighting=self.weighting)
         one_of([s.value for s in Sampler], sampler=self.sampler)
         non_negative(churn=self.churn, churn_low=self.churn_low, churn_high=self.churn_high)
-        non_negative(churn_noise=self.churn_noise)
+        non_negative(churn_noise=self.churn_noise, guidance_low=self.guidance_low)
+        if not self.guidance_low < self.guidance_high:
+            raise UserError(
+                f"guidance_high: expected above guidance_low={self.guidance_low:g}, got {self.guidance_high:g}"
+            )
         one_of(["keep", "public", "strict"], lineage=self.lineage)
         sigma_schedule(self.steps, self.sigma_min, self.sigma_max, self.rho)  # raises when they do not fit
         if self.endless and self.private.epsilon:
@@ -152,11 +160,16 @@ class GeneratorSettings:
         """The settings that the training's course depends on; where it is endless, it may have any length."""
         unused: tuple[str, ...] = ("images",) if self.endless else ("schedule", "decay_images")
         unused += () if self.private.epsilon else ("private",)
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in SAMPLING + CHURN + NEUTRAL + unused}
+        return {
+            k: v for k, v in dataclasses.asdict(self).items() if k not in SAMPLING + INTERVAL + CHURN + NEUTRAL + unused
+        }
 
     def sampling(self) -> dict[str, Any]:
         """The settings that samples depend on beside the weights."""
-        names = SAMPLING + CHURN if self.churn else SAMPLING  # deterministic samples keep their generator's id
+        # What is not used is left out, so that samples keep the id of a generator that knew no such setting.
+        names = SAMPLING + (CHURN if self.churn else ())
+        if any(getattr(self, name) != getattr(type(self), name) for name in INTERVAL):
+            names += INTERVAL
         return {k: v for k, v in dataclasses.asdict(self).items() if k in names}
 
     def stochastic(self) -> Churn:
