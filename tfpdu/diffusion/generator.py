@@ -302,8 +302,7 @@ def fit_generator(records: Records, settings: GeneratorSettings, directory: str 
     training = Training.of_denoiser(architecture, settings, batches, seed, course, directory / CHECKPOINT)
     if earlier is not None and not (directory / CHECKPOINT).exists():
         load_checked(training.network, directory, CARD, earlier["weights_sha256"])
-        training.taken_up = tuple(earlier.get("taken_up", ()))
-        training.take_up(earlier["images_seen"], earlier["seconds"], earlier["loss"])
+        training.take_up(earlier)
     training.run()
     if settings.endless:
         training.save()

@@ -6,7 +6,7 @@ A run killed anywhere and started again gives the same weights bit for bit.
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -131,22 +131,20 @@ class Training:
         """Images seen so far, counted with repetition."""
         return self.step * self._settings.batch
 
-    def take_up(self, images_seen: int, seconds: float, loss: float) -> None:
+    def take_up(self, card: Mapping[str, Any]) -> None:
         """Goes on from the averaged weights, all that is left of a finished training: the network has them by now.
 
         Its rate and batches are those that would have come next; the optimiser remembers nothing. So the weights are
         not those of a training that kept its checkpoint, and `taken_up` says so.
 
         Args:
-          images_seen: by the finished training.
-          seconds: that it took.
-          loss: its last.
+          card: of the finished training.
         """
         for variable, average in zip(self.network.trainable_variables, self.averages, strict=True):
             average.assign(variable)
-        self.step, self.seconds, self.loss = images_seen // self._settings.batch, seconds, loss
+        self.step, self.seconds, self.loss = card["images_seen"] // self._settings.batch, card["seconds"], card["loss"]
         self._optimiser.iterations.assign(self.step)
-        self.taken_up = (*self.taken_up, images_seen)
+        self.taken_up = (*card.get("taken_up", ()), card["images_seen"])
 
     def run(self) -> None:
         """Trains to the end, writing checkpoints. Raises `StopRequested` after a signal, with the state on disk."""
