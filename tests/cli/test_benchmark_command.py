@@ -41,9 +41,15 @@ def benchmark(*commands):
 def test_a_benchmark_writes_its_files_and_a_second_call_finds_the_cells(tmp_path):
     words = ["--config=bench_digits", f"--workdir={tmp_path / 'bench'}"]
     words += [f"--config.{key}={value}" for key, value in SMALL.items() if key != "bench.options.widths"]
-    dry, first, second, tuned = benchmark(
-        [*words, "--dry_run"], words, [*words, f"--output={tmp_path / 'bench.json'}"], [*words, "--tune=2"]
+    dry, first, second, dry_tuned, tuned = benchmark(
+        [*words, "--dry_run"],
+        words,
+        [*words, f"--output={tmp_path / 'bench.json'}"],
+        [*words, "--tune=2", "--dry_run"],
+        [*words, "--tune=2"],
     )
+    assert dry_tuned[0] == 0, dry_tuned[2]
+    assert "trials     2, 2 left" in dry_tuned[1]
     assert dry[0] == 0, dry[2]
     assert "cells      3, 3 left" in dry[1]
     assert first[0] == 0, first[2]

@@ -38,7 +38,7 @@ _TUNE = flags.DEFINE_integer(
 _TUNE_SEED = flags.DEFINE_integer("tune_seed", 0, "of the search", lower_bound=0)
 _ORACLE = flags.DEFINE_bool("oracle", False, "with --tune: judge by the distance to the retrained model, as papers do")
 _MISSING = flags.DEFINE_bool("missing", False, "take what --output has already, by the same config, for done")
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "say which cells there are and how long they take; run none")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "say which cells (or trials) there are and how long they take")
 
 _FREE = ("config.bench.scenarios", "config.bench.methods", "config.bench.seeds")  # they only add or leave out cells
 
@@ -89,6 +89,11 @@ def _tune(benchmark: "Benchmark", config: dict[str, Any], path: Path) -> None:
     tuning = Tuning(benchmark, _TUNE.value, _TUNE_SEED.value, _ORACLE.value)
     if _MISSING.value:
         tuning.adopt(_earlier(path, config, seed=_TUNE_SEED.value, oracle=_ORACLE.value)["trials"])
+    if _DRY_RUN.value:
+        from tfpdu.unlearning.benchmark.forecast import tuning_forecast
+
+        print(tuning_forecast(tuning))
+        return
     try:
         tuning.run()
     finally:

@@ -189,6 +189,10 @@ class Tuning:
             if not path.exists():
                 files.write_json(path, trial)
 
+    def left(self) -> list[tuple[str, Scenario, int]]:
+        """Method, scenario and number of the trials that are not there."""
+        return [trial for trial in self._trials() if not self._file(*trial).exists()]
+
     def results(self) -> list[dict[str, Any]]:
         """The trials that are there, {method, scenario, settings, gap, seconds}; gap None where the settings failed."""
         paths = [self._file(*trial) for trial in self._trials()]
