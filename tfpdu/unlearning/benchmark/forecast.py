@@ -70,8 +70,8 @@ def tuning_forecast(tuning: Tuning) -> str:
     speed = measured(benchmark)
     # A trial is judged on all rows and the population, before and after.
     asked = 2 * (rows + len(benchmark.tables.population)) * speed.ask
-    apart = [_seconds(benchmark, Cell(s, settings.seeds[0], m), speed) + asked for m, s, _ in left]
-    rest = sum(apart) + settings.training.epochs * rows * speed.train
+    apart = [_seconds(benchmark, Cell(s, settings.seeds[0], m), speed, attacks=number == 0) for m, s, number in left]
+    rest = sum(apart) + len(left) * asked + settings.training.epochs * rows * speed.train
     return "\n".join(
         [
             f"scenarios  {', '.join(settings.scenarios)}",
@@ -82,8 +82,8 @@ def tuning_forecast(tuning: Tuning) -> str:
     )
 
 
-def _seconds(benchmark: Benchmark, cell: Cell, speed: Speed) -> float:
-    """About how long a method takes."""
+def _seconds(benchmark: Benchmark, cell: Cell, speed: Speed, attacks: bool = True) -> float:
+    """About how long a method takes; without `attacks`, adversarial pictures are there already."""
     if cell.method == ORIGINAL:
         return speed.compiling
     options: Any = recipe(cell.method, cell.scenario.name, benchmark.settings)
@@ -92,7 +92,7 @@ def _seconds(benchmark: Benchmark, cell: Cell, speed: Speed) -> float:
         epochs = benchmark.settings.training.epochs * (2 if hasattr(options, "shards") else 1)  # shards learn first
     if hasattr(options, "iterations"):
         epochs = 3 * options.iterations  # of conjugate gradients
-    if hasattr(options, "attack"):
+    if attacks and hasattr(options, "attack"):
         epochs += _FORGOTTEN * _RADII * options.attack.steps
     return 2 * speed.compiling + epochs * len(benchmark.tables.train) * speed.train
 
