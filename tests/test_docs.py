@@ -1,6 +1,6 @@
 """The numbers on the pages are those of the files in docs/results."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import forgetting, overfitted, private_classifier, serving, unlearning
 from tfpdu.common import files
+from tfpdu.reporting import debiasing, deletion_study, group_study
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"
@@ -83,9 +84,22 @@ def cost_of_an_audit(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def study(names: Mapping[str, str], columns: Sequence[str]) -> Callable[[dict[str, Any]], list[str]]:
+    """Of `tfpdu debiasing`: a row an arm, and every verdict."""
+
+    def words(result: dict[str, Any]) -> list[str]:
+        results = group_study.Results(result["cells"])
+        rows = [[names[arm], *(group_study.cell(results.found(arm, key)) for key in columns)] for arm in results.arms]
+        return [*(f"| {' | '.join(row)} |" for row in rows), *(f"- {text}" for text in result["summary"]["verdicts"])]
+
+    return words
+
+
 def cost_of_adversaries(result: dict[str, Any]) -> list[str]:
     return [f"{result['ratio']:.2f} times the {result['passes']:,} forward and backward passes"]
 
+
+GROUPS = ("worst_group_accuracy", "accuracy", "worst_cell_accuracy", "group:vehicle", "demographic_parity")
 
 # Each file of docs/results has its page, and the words that have to be on it.
 PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
@@ -102,11 +116,13 @@ PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
     "private_classifier.json": ("paper.md", private_classifier.table),
     "audit_cost.json": ("audit.md", cost_of_an_audit),
     "adversaries.json": ("methods.md", cost_of_adversaries),
+    "debiasing_cifar10/methods.json": ("fairness.md", study(debiasing.NAMES, GROUPS)),
+    "debiasing_cifar10/deletion.json": ("fairness.md", study(deletion_study.NAMES, GROUPS)),
     "unlearning_cost.json": ("unlearning.md", unlearning_cost),
 }
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in RESULTS.iterdir() if path.is_file()))
+@pytest.mark.parametrize("name", sorted({path.name for path in RESULTS.iterdir() if path.is_file()} | PAGES.keys()))
 def test_a_page_says_what_the_result_says(name):
     page, words = PAGES[name]
     text, path = (ROOT / "docs" / page).read_text(), RESULTS / name

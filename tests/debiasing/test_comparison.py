@@ -63,7 +63,7 @@ def test_what_was_skipped_is_tried_again_once_there_is_a_generator(finished, tmp
     again = comparison(tmp_path, methods=("diffusion",))
     again.run()
     assert "skipped" in again.results()[1]
-    monkeypatch.setattr(again._source, "debiased", lambda: STUDY.records)
+    monkeypatch.setattr(again.source, "debiased", lambda: STUDY.records)
     again.run()
     none, diffusion = again.results()
     assert diffusion["measures"] == none["measures"]  # of the same rows

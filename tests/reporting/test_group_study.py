@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import types
 
 import numpy as np
 import pytest
@@ -147,6 +148,17 @@ def pages(tmp_path):
         report_of(one, [*methods(none=0.5, reweigh=0.7, diffusion=0.6), skipped], MACHINE),
         report_of(two, deletions(0.2), MACHINE),
     ]
+
+
+@pytest.mark.parametrize(
+    ("strangers", "lines", "said"), [(300, {"diffusion": 0.6}, 1), (300, {}, 0), (0, {"diffusion": 0.6}, 0)]
+)
+def test_the_page_says_that_a_public_generator_has_learned_what_plain_methods_have_not(
+    tmp_path, strangers, lines, said
+):
+    grid = Comparison(STUDY, StudySettings(), Cells(tmp_path), types.SimpleNamespace(strangers=strangers))
+    notes = " ".join(report_of(grid, methods(none=0.5, **lines), MACHINE).notes)
+    assert notes.count("a pool of 300 rows outside S, which no other method has") == said
 
 
 def test_the_pages_stand_alone_and_are_the_same_each_time(tmp_path):

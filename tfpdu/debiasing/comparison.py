@@ -21,7 +21,7 @@ class Comparison:
     """
 
     def __init__(self, study: Study, settings: StudySettings, cells: Cells, source: Source):
-        self.study, self.settings, self.cells, self._source = study, settings, cells, source
+        self.study, self.settings, self.cells, self.source = study, settings, cells, source
 
     @property
     def names(self) -> list[str]:
@@ -35,7 +35,7 @@ class Comparison:
 
     def run(self) -> None:
         """Runs the cells that are not done, and again those that were skipped or are of another generator."""
-        self.cells.drop(self.names, self._source.outdated)
+        self.cells.drop(self.names, self.source.outdated)
         self.cells.run("debiasing", self.names, self._measure, note)
 
     def _measure(self, name: str) -> Line:
@@ -48,7 +48,7 @@ class Comparison:
             if isinstance(error, UserError) and method in (NONE, DIFFUSION):
                 raise
             return head | {"skipped": str(error)}
-        head |= {"source": self._source.name} if method == DIFFUSION else {}
+        head |= {"source": self.source.name} if method == DIFFUSION else {}
         model = self.study.learn(lesson, seed)
         return (
             head | {"rows": len(lesson.rows), "steps": self.study.course.steps} | self.study.measure(model, lesson.rows)
@@ -57,6 +57,6 @@ class Comparison:
     def _lesson(self, method: str, seed: int) -> Lesson:
         study = self.study
         if method == DIFFUSION:
-            rows = self._source.debiased()
+            rows = self.source.debiased()
             return Lesson(rows, np.ones(len(rows)))
         return plain_lesson(method, study.records, study.prior, study.settings.augment, seed, self.settings.eta)

@@ -50,7 +50,7 @@ class Deletion:
     """
 
     def __init__(self, study: Study, settings: StudySettings, cells: Cells, source: Source):
-        self.study, self.settings, self.cells, self._source = study, settings, cells, source
+        self.study, self.settings, self.cells, self.source = study, settings, cells, source
 
     @property
     def arms(self) -> list[str]:
@@ -76,7 +76,7 @@ class Deletion:
 
     def run(self) -> None:
         """Runs the cells that are not done, and again those that were skipped or are of another generator."""
-        self.cells.drop(self.names, self._source.outdated)
+        self.cells.drop(self.names, self.source.outdated)
         self.cells.run("deletion", self.names, self._measure, note)
 
     def _measure(self, name: str) -> Line:
@@ -95,7 +95,7 @@ class Deletion:
                 raise
             return head | {"skipped": str(error)}
         model = self.study.learn(lesson, seed)
-        head |= {"source": self._source.name if how != COPIES else ""} if how else {}
+        head |= {"source": self.source.name if how != COPIES else ""} if how else {}
         head |= {"how": how, "rows": len(lesson.rows), "steps": self.study.course.steps} | self.study.measure(
             model, lesson.rows
         )
@@ -150,8 +150,8 @@ class Deletion:
     def _replenished(self, left: Records, count: int, seed: int) -> tuple[Records, str]:
         study = self.study
         try:
-            rows = self._source.replenished(left, study.prior, count, seed)
-            words = "samples of a generator that rows of S trained" if self._source.sees_deleted else "samples"
+            rows = self.source.replenished(left, study.prior, count, seed)
+            words = "samples of a generator that rows of S trained" if self.source.sees_deleted else "samples"
             return rows, words
         except Unavailable:
             copying = AugmentSettings("oversample")

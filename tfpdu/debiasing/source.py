@@ -48,6 +48,11 @@ class Source:
         """Whether rows of S trained the generator, so that a deletion does not reach what it learned."""
         return bool(self._settings.generator.lineage != "public")
 
+    @property
+    def strangers(self) -> int:
+        """How many rows outside S there are for a generator that learns no row of S; 0 for others."""
+        return 0 if self.sees_deleted else len(self._material.pools.public)
+
     def outdated(self, line: Line) -> bool:
         """Whether a cell is to be measured again: it was skipped, or another generator than the named one is in it."""
         return "skipped" in line or bool(self.name and line.get("source", self.name) != self.name)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfpdu.debiasing import Comparison, Deletion
-from tfpdu.debiasing.deletion import FORGETS, REMEDIES
+from tfpdu.debiasing.deletion import COPIES, FORGETS, REMEDIES
 from tfpdu.debiasing.methods import DIFFUSION, METHODS, NONE
 from tfpdu.reporting import debiasing, deletion_study
 from tfpdu.reporting.formatting import count, duration
@@ -53,6 +53,7 @@ def _methods(grid: Comparison, results: Results, machine: Mapping[str, Any]) -> 
         meanings=[(names[method], words) for method, words in METHODS.items() if method in results.arms],
         notes=[
             *_SHARED,
+            *_help(grid, results.measured(DIFFUSION)),
             "The best plain method is the one with the best mean on these seeds, measure by measure. It was chosen on"
             " the numbers that it is compared by, which flatters it a little.",
         ],
@@ -62,7 +63,7 @@ def _methods(grid: Comparison, results: Results, machine: Mapping[str, Any]) -> 
 def _deletion(grid: Deletion, results: Results, machine: Mapping[str, Any]) -> StudyReport:
     share = f"{grid.settings.share:.0%} of the smallest group"
     sources = sorted({str(line["how"]) for line in results.lines if line.get("how")})
-    notes = [*_SHARED]
+    notes = [*_SHARED, *_help(grid, any(words != COPIES for words in sources))]
     if any("trained" in words for words in sources):
         notes.append(
             "Rows of S trained the generator, those deleted among them: what replaces them may carry what was to be"
@@ -98,6 +99,16 @@ def _deletion(grid: Deletion, results: Results, machine: Mapping[str, Any]) -> S
         ],
         notes=notes,
     )
+
+
+def _help(grid: Comparison | Deletion, used: bool) -> list[str]:
+    """What a generator of public rows has over plain methods, if it was used."""
+    if not used or not grid.source.strangers:
+        return []
+    return [
+        f"The generator comes from a pool of {count(grid.source.strangers)} rows outside S, which no other method has:"
+        " part of what its samples give is theirs."
+    ]
 
 
 def _facts(grid: Comparison | Deletion, results: Results, machine: Mapping[str, Any]) -> list[tuple[str, str]]:
