@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import forgetting, overfitted, private_classifier, serving, unlearning
 from tfpdu.common import files
-from tfpdu.reporting import debiasing, deletion_study, group_study
+from tfpdu.reporting import debiasing, group_study
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"
@@ -117,7 +117,6 @@ PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
     "audit_cost.json": ("audit.md", cost_of_an_audit),
     "adversaries.json": ("methods.md", cost_of_adversaries),
     "debiasing_cifar10/methods.json": ("fairness.md", study(debiasing.NAMES, GROUPS)),
-    "debiasing_cifar10/deletion.json": ("fairness.md", study(deletion_study.NAMES, GROUPS)),
     "unlearning_cost.json": ("unlearning.md", unlearning_cost),
 }
 
@@ -128,6 +127,14 @@ def test_a_page_says_what_the_result_says(name):
     text, path = (ROOT / "docs" / page).read_text(), RESULTS / name
     for line in words(files.read_json_lines(path) if path.suffix == ".jsonl" else files.read_json(path)):
         assert line in text
+
+
+def test_the_readme_says_what_debiasing_does():
+    arms = files.read_json(RESULTS / "debiasing_cifar10/methods.json")["summary"]["arms"]
+    nothing, copies, diffusion = (
+        f"{arms[arm]['worst_group_accuracy']['mean']:.1f} %" for arm in ("none", "oversample", "diffusion")
+    )
+    assert f"rises from {nothing} to {diffusion} with it, and to {copies} with" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", PAGES)
