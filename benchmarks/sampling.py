@@ -84,7 +84,10 @@ def _main(argv: Sequence[str]) -> None:
     if not _GENERATOR.value or not _OUTPUT.value:
         raise UserError("--generator and --output: expected a generator and a file for the results")
     kind = int if _SETTING.value == "steps" else float
-    values = [kind(word) for word in _VALUES.value]
+    try:
+        values = [kind(word) for word in _VALUES.value]
+    except ValueError as error:
+        raise UserError(f"--values={','.join(_VALUES.value)}: {error}") from None
     for line in scan(app.as_dict(_CONFIG.value), _GENERATOR.value, _SETTING.value, values, _SAMPLES.value):
         files.append_json_line(Path(_OUTPUT.value), line)
         print(json.dumps(line), flush=True)

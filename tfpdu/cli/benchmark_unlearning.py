@@ -11,8 +11,8 @@ cells that --output has already are not run again, so that machines can share a 
 
 --tune=N tries N settings of each method in each scenario, the recipe and N - 1 at random, on rows that the benchmark
 does not forget and without the retrained model. It prints recipes to put into the config; all trials are kept in
-tuning.json, or --output. --oracle searches by the distance to the retrained model on the benchmark's own rows, as
-published tables do; label such numbers so.
+tuning.json, or --output. --oracle (tuning-oracle.json) searches by the distance to the retrained model on the
+benchmark's own rows, as published tables do; label such numbers so.
 """
 
 import json
@@ -59,7 +59,7 @@ def _main(argv: Sequence[str]) -> None:
         if _MISSING.value and not _TUNE.value:
             benchmark.adopt(_earlier(output, config)["cells"])
         if _TUNE.value:
-            _tune(benchmark, config, output or run.path / "tuning.json")
+            _tune(benchmark, config, output or run.path / f"tuning{'-oracle' * _ORACLE.value}.json")
             return
         if _DRY_RUN.value:
             from tfpdu.unlearning.benchmark.forecast import forecast

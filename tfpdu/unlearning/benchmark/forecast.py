@@ -65,7 +65,6 @@ def forecast(benchmark: Benchmark) -> str:
 def tuning_forecast(tuning: Tuning) -> str:
     """The same for a search: trials, those done, and the minutes that the rest takes."""
     left, benchmark = tuning.left(), tuning.benchmark
-    done = [trial["seconds"] for trial in tuning.results() if trial.get("seconds")]
     rows, settings = len(benchmark.tables.train), benchmark.settings
     speed = measured(benchmark)
     # A trial is judged on all rows and the population, before and after.
@@ -76,7 +75,7 @@ def tuning_forecast(tuning: Tuning) -> str:
         [
             f"scenarios  {', '.join(settings.scenarios)}",
             f"methods    {', '.join(dict.fromkeys(method for method, _ in tuning.pairs()))}",
-            f"trials     {len(left) + len(done)}, {len(left)} left",
+            f"trials     {len(left) + len(tuning.results())}, {len(left)} left",
             f"time       {rest / 60:.0f} min ({1 / speed.train:,.0f} images/s in training)",
         ]
     )
