@@ -56,11 +56,11 @@ def _main(argv: Sequence[str]) -> None:
     run = RunDirectory(_WORKDIR.value or f"runs/bench_{config['data']['name']}", config, free=_FREE)
     with run.lock():
         benchmark = Benchmark(settings, tables, run.path)
-        if _MISSING.value and not _TUNE.value:
-            benchmark.adopt(_earlier(output, config)["cells"])
         if _TUNE.value:
             _tune(benchmark, config, output or run.path / f"tuning{'-oracle' * _ORACLE.value}.json")
             return
+        if _MISSING.value:
+            benchmark.adopt(_earlier("cells", output, {"config": config}))
         if _DRY_RUN.value:
             from tfpdu.unlearning.benchmark.forecast import forecast
 
@@ -87,8 +87,9 @@ def _tune(benchmark: "Benchmark", config: dict[str, Any], path: Path) -> None:
     from tfpdu.unlearning.benchmark.tuning import Tuning
 
     tuning = Tuning(benchmark, _TUNE.value, _TUNE_SEED.value, _ORACLE.value)
+    head = {"config": config, "seed": _TUNE_SEED.value, "oracle": _ORACLE.value}
     if _MISSING.value:
-        tuning.adopt(_earlier(path, config, seed=_TUNE_SEED.value, oracle=_ORACLE.value)["trials"])
+        tuning.adopt(_earlier("trials", path, head))
     if _DRY_RUN.value:
         from tfpdu.unlearning.benchmark.forecast import tuning_forecast
 
@@ -97,30 +98,30 @@ def _tune(benchmark: "Benchmark", config: dict[str, Any], path: Path) -> None:
     try:
         tuning.run()
     finally:
-        head = {"config": config, "trials_each": _TUNE.value, "seed": _TUNE_SEED.value, "oracle": _ORACLE.value}
-        files.write_json(path, {**head, "recipes": tuning.best(), "trials": tuning.results()})
+        found = {"trials_each": _TUNE.value, "recipes": tuning.best(), "trials": tuning.results()}
+        files.write_json(path, {**head, **found})
     known = "by the distance to the retrained model" if _ORACLE.value else "by rehearsal"
     print(f"# found {known}, the best of {_TUNE.value} settings each, seed {_TUNE_SEED.value}")
     print(f"config.recipes = ConfigDict({json.dumps(tuning.best(), indent=4)})")
 
 
-def _earlier(path: Path | None, config: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """What --output has, empty where it is not there yet; raises `UserError` if it is of other settings."""
+def _earlier(kind: str, path: Path | None, head: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cells or trials that --output has, if it is there; raises `UserError` if its head is another one."""
     from tfpdu.common import files
     from tfpdu.common.run_directory import difference
 
     if path is None:
         raise UserError("--missing: give --output, the results that another machine has begun")
     if not path.exists():
-        return {"cells": [], "trials": []}
+        return []
     found = dict(files.read_json(path))
-    kind = "trials" if more else "cells"
-    if kind not in found or "config" not in found:
+    if kind not in found or not head.keys() <= found.keys():
         raise UserError(f"--output={path}: holds no {kind} of a benchmark")
-    different = difference(found["config"], config, _FREE) or difference({k: found[k] for k in more}, more)
-    if different:
-        raise UserError(f"--output={path}: {different}; use the same configuration, or another file")
-    return found
+    for key, value in head.items():
+        different = difference(found[key], value, _FREE, key)
+        if different:
+            raise UserError(f"--output={path}: {different}; use the same configuration, or another file")
+    return list(found[kind])
 
 
 def _write(benchmark: "Benchmark", config: dict[str, Any], path: Path) -> None:
@@ -140,11 +141,11 @@ def _write(benchmark: "Benchmark", config: dict[str, Any], path: Path) -> None:
     seconds = sum(line["cell_seconds"] for line in lines)
     machine = {"processor": processor(), "threads": benchmark.settings.threads}
     head = {"config": config, "machine": machine, "seconds": seconds}
-    by_scenario = {name: [e for e in found if e.scenario == name] for name in dict.fromkeys(e.scenario for e in found)}
+    apart, published = report.by_scenario(found), config["data"]["name"] == "cifar10"  # which others' tables are about
     about = {
         "summary": report.as_summary(found),
-        "published": {name: [asdict(table) for table in beside(name, some)] for name, some in by_scenario.items()},
-        "layer_spread": {name: [asdict(one) for one in associations(some)] for name, some in by_scenario.items()},
+        "published": {name: [asdict(one) for one in beside(name, some)] for name, some in apart.items() if published},
+        "layer_spread": {name: [asdict(one) for one in associations(some)] for name, some in apart.items()},
     }
     files.write_json(path, {**head, **about, "cells": lines})
     files.write_text(path.with_suffix(".csv"), report.as_csv(lines))
@@ -159,9 +160,7 @@ def _write(benchmark: "Benchmark", config: dict[str, Any], path: Path) -> None:
     ]
     cells = len(benchmark.cells())
     title = f"Unlearning methods on {config['data']['name']}"
-    write_benchmark_page(
-        path.with_suffix(".html"), BenchmarkReport(title, facts, lines, cells, config["data"]["name"] == "cifar10")
-    )
+    write_benchmark_page(path.with_suffix(".html"), BenchmarkReport(title, facts, lines, cells, published))
     print("\n".join(report.as_lines(found)))
     print(*(path.with_suffix(suffix) for suffix in (".json", ".csv", ".html")), sep="\n")
 

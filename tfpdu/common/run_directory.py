@@ -139,9 +139,13 @@ class RunDirectory:
             files.write_json(path, kept + rows)
 
 
-def difference(then: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = ()) -> str:
-    """The first key in which two configurations differ, in words with both values, or ""; `free` ones may differ."""
-    old, new = _flat(_as_json(then)), _flat(_as_json(now))
+def difference(then: Any, now: Any, free: Collection[str] = (), name: str = "config") -> str:
+    """The first key in which two settings differ, in words with both values, or ""; `free` ones may differ.
+
+    >>> difference({"a": 1, "b": {"c": 2}}, {"a": 3, "b": {"c": 4}}, free=["config.a"])
+    'made with config.b.c=2, now config.b.c=4'
+    """
+    old, new = _flat(_as_json(then), name), _flat(_as_json(now), name)
     for key in sorted((old.keys() | new.keys()) - set(free)):
         if old.get(key) != new.get(key):
             return f"made with {key}={old.get(key)!r}, now {key}={new.get(key)!r}"

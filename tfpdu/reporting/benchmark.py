@@ -117,6 +117,11 @@ def entries(lines: Sequence[Line]) -> list[Entry]:
     ]
 
 
+def by_scenario(found: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """The entries of each scenario, in the order in which scenarios first occur."""
+    return {name: [e for e in found if e.scenario == name] for name in dict.fromkeys(e.scenario for e in found)}
+
+
 def _entry(scenario: str, method: str, lines: Sequence[Line]) -> Entry:
     done = [line for line in lines if "skipped" not in line]
     skipped = "" if done else str(lines[0]["skipped"])
@@ -145,9 +150,9 @@ def as_lines(found: Sequence[Entry]) -> list[str]:
     """Tables for the terminal, one a scenario."""
     shown = columns(found)
     lines: list[str] = []
-    for scenario in dict.fromkeys(entry.scenario for entry in found):
+    for scenario, some in by_scenario(found).items():
         table = [["", *(COLUMNS[key][0] for key in shown)]]
-        for entry in (entry for entry in found if entry.scenario == scenario):
+        for entry in some:
             cells = [cell(entry, key) for key in shown]
             table.append([entry.name, *cells] if not entry.skipped else [entry.name, entry.skipped, *cells[1:]])
         lines += [f"{scenario}", *aligned(table), ""]

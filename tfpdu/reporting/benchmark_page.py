@@ -53,16 +53,15 @@ class BenchmarkReport:
 def write_benchmark_page(path: Path, report: BenchmarkReport) -> None:
     """Writes the page, which needs no other file; the same lines give the same bytes."""
     found = tables.entries(report.lines)
-    names = list(dict.fromkeys(entry.scenario for entry in found))
     text = (
         environment()
         .get_template("benchmark.html")
         .render(
             report=report,
             scenarios=[
-                _scenario(number, name, found, report.lines)
-                | {"published": beside(name, [e for e in found if e.scenario == name]) if report.published else []}
-                for number, name in enumerate(names)
+                _scenario(number, name, some, report.lines)
+                | {"published": beside(name, some) if report.published else []}
+                for number, (name, some) in enumerate(tables.by_scenario(found).items())
             ],
             meanings=[COLUMNS[key][::3] for key in tables.columns(found)],
             css=Markup(stylesheet()),
@@ -72,9 +71,8 @@ def write_benchmark_page(path: Path, report: BenchmarkReport) -> None:
     write_text(path, text)
 
 
-def _scenario(number: int, name: str, found: Sequence[Entry], lines: Sequence[Line]) -> dict[str, Any]:
-    """What the template needs of a scenario."""
-    mine = [entry for entry in found if entry.scenario == name]
+def _scenario(number: int, name: str, mine: Sequence[Entry], lines: Sequence[Line]) -> dict[str, Any]:
+    """What the template needs of a scenario, from its entries and the lines of all."""
     shown = [key for key in tables.columns(mine) if any(key in entry.values for entry in mine)]
     ordered = sorted(mine, key=_place)
     trades = [
