@@ -15,7 +15,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=10
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile --timeout=2000 --durations=10
+	$(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile --no-loadscope-reorder --timeout=2000 --durations=10
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

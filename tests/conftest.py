@@ -12,6 +12,14 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
 
+# Files of `make test-slow` in which one process is busy for many minutes. Begun last, they keep one process waiting.
+LONG = ("test_exact.py", "test_kill_points.py", "test_ray_cluster.py", "test_loop.py", "test_methods.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first; the others stay in their order."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
 
 @pytest.fixture(scope="session")
 def tfds_directory():

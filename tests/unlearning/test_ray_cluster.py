@@ -1,5 +1,6 @@
 """A real Ray: two nodes on this machine, with processes, object stores and schedulers of their own."""
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -117,7 +118,8 @@ def test_a_worker_that_dies_again_and_again_ends_the_run_with_one_line(tmp_path,
         while not done.is_set():
             for line in os.popen("ps -eo pid,args").read().splitlines():
                 if "ray::_train" in line:
-                    os.kill(int(line.split()[0]), signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):  # it has ended since
+                        os.kill(int(line.split()[0]), signal.SIGKILL)
             time.sleep(0.2)
 
     done = threading.Event()
