@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import forgetting, overfitted, private_classifier, serving, unlearning
 from tfpdu.common import files
-from tfpdu.reporting import debiasing, group_study
+from tfpdu.reporting import debiasing, deletion_study, group_study
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"
@@ -120,6 +120,7 @@ PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
     "audit_cost.json": ("audit.md", cost_of_an_audit),
     "adversaries.json": ("methods.md", cost_of_adversaries),
     "debiasing_cifar10/methods.json": ("fairness.md", study(debiasing.NAMES, GROUPS)),
+    "debiasing_cifar10/deletion.json": ("fairness.md", study(deletion_study.NAMES, GROUPS)),
     "unlearning_cost.json": ("unlearning.md", unlearning_cost),
 }
 

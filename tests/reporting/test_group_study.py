@@ -136,7 +136,21 @@ def test_a_deletion_that_hurts_is_called_so_and_one_at_random_is_not():
     assert "no change can be told" in random
     given_back = [t for t in texts if t.startswith("Replenishing after deleting 8 rows") and "smallest" in t]
     assert texts[given_back[0]] == "good"
-    assert any("the smallest group (light) falls" in t for t in texts)
+    assert not any("accuracy of the smallest group" in t for t in texts)  # it is the worst one, so that is said above
+
+
+def test_the_group_that_was_hit_has_a_verdict_of_its_own_where_another_is_the_worst():
+    lines = [dict(one, group="dark") for one in deletions(0.2)]
+    (text,) = [v.text for v in deletion_study.verdicts(Results(lines)) if "from the smallest group: acc" in v.text]
+    assert text.endswith("accuracy of the smallest group (dark): no change can be told, +0.0 [0.0, 0.0] points.")
+
+
+def test_a_deletion_is_compared_with_what_was_before_with_random_and_with_the_untreated_model():
+    found = {(d.arm, d.column): d.other for d in deletion_study.differences(Results(deletions(0.2)))}
+    assert found["adversary/replenished", "before"] == "before/plain"
+    assert found["adversary/replenished", "random, treated alike"] == "random/replenished"
+    assert found["adversary/replenished", "untreated"] == "adversary/plain"
+    assert ("random/plain", "random, treated alike") not in found
 
 
 def pages(tmp_path):

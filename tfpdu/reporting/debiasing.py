@@ -25,7 +25,7 @@ def differences(results: Results) -> list[Difference]:
             for arm in results.arms:
                 one = results.difference(arm, other, measure) if arm != other else None
                 if one is not None:
-                    found.append(Difference(arm, other, measure, one))
+                    found.append(Difference(arm, other, measure, one, NAMES[other]))
     return found
 
 

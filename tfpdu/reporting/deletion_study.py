@@ -22,17 +22,19 @@ def differences(results: Results) -> list[Difference]:
     for forget in FORGETS:
         for remedy in REMEDIES:
             arm = f"{forget}/{remedy}"
-            others = [START]
-            others += [f"{BEFORE}/{REWEIGH}"] if remedy == REWEIGH else []
-            others += [f"random/{remedy}"] if forget != "random" else []
-            others += [f"{forget}/{PLAIN}"] if remedy != PLAIN else []
-            pairs += [(arm, other) for other in others]
+            pairs.append((arm, START, "before"))
+            if forget != "random":
+                pairs.append((arm, f"random/{remedy}", "random, treated alike"))
+            if remedy != PLAIN:
+                pairs.append((arm, f"{forget}/{PLAIN}", "untreated"))
+            if remedy == REWEIGH:
+                pairs.append((arm, f"{BEFORE}/{REWEIGH}", "before, reweighed"))
     found = []
     for measure in (*results.measures, GROUP):
-        for arm, other in pairs:
+        for arm, other, column in pairs:
             one = results.difference(arm, other, measure)
             if one is not None:
-                found.append(Difference(arm, other, measure, one))
+                found.append(Difference(arm, other, measure, one, column))
     return found
 
 
@@ -45,10 +47,10 @@ def verdicts(results: Results) -> list[Verdict]:
         if not lines:
             continue
         head = f"Deleting {lines[0]['forgotten']:,} rows {words}"
-        found += [
-            _change(f"{head}: worst-group accuracy", results.difference(arm, START, _WORST)),
-            _change(f"{head}: accuracy of {_hit(results, arm)}", results.difference(arm, START, GROUP)),
-        ]
+        worst, hit = results.difference(arm, START, _WORST), results.difference(arm, START, GROUP)
+        found.append(_change(f"{head}: worst-group accuracy", worst))
+        if worst != hit:  # else the group that was hit is the worst one, before and after
+            found.append(_change(f"{head}: accuracy of {_hit(results, arm)}", hit))
         if forget != "random":
             found.append(
                 _change(

@@ -146,12 +146,13 @@ class Verdict:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """A paired difference between two arms that a study asks about."""
+    """A paired difference between two arms that a study asks about; `column` is the head that it stands under."""
 
     arm: str
     other: str
     measure: str
     found: Found
+    column: str
 
 
 def as_lines(results: Results, names: Mapping[str, str], verdicts: Sequence[Verdict]) -> list[str]:

@@ -153,22 +153,22 @@ def _row(report: StudyReport, arm: str) -> dict[str, Any]:
 
 
 def _tables(report: StudyReport) -> list[dict[str, Any]]:
-    """A table a measure: a row an arm, a column an arm that it is compared with."""
+    """A table a measure: a row an arm, a column a kind of arm that it is compared with."""
     tables = []
     for measure in dict.fromkeys(d.measure for d in report.differences):
         mine = [d for d in report.differences if d.measure == measure]
-        others = list(dict.fromkeys(d.other for d in mine))
-        found = {(d.arm, d.other): d.found for d in mine}
+        heads = list(dict.fromkeys(d.column for d in mine))
+        found = {(d.arm, d.column): d.found for d in mine}
         rows = [
-            (report.names.get(arm, arm), [_shown(found.get((arm, other)), measure) for other in others])
+            (report.names.get(arm, arm), [_shown(found.get((arm, head))) for head in heads])
             for arm in report.results.arms
             if any(d.arm == arm for d in mine)
         ]
         words = "accuracy of the group that the request hits" if measure == GROUP else MEASURES[measure][0]
-        tables.append({"words": words, "heads": [report.names.get(other, other) for other in others], "rows": rows})
+        tables.append({"words": words, "heads": heads, "rows": rows})
     return tables
 
 
-def _shown(found: Found | None, measure: str) -> tuple[str, bool]:
+def _shown(found: Found | None) -> tuple[str, bool]:
     """A difference as a table shows it, and whether its interval leaves out 0."""
     return (MISSING, False) if found is None else (found.show_difference(), bool(found.side()))
