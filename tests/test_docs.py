@@ -109,6 +109,7 @@ PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
     "memory.json": ("data.md", memory),
     "generator_cifar10.json": ("generator.md", generator),
     "generator_cifar10_transferred.json": ("generator.md", generator),
+    "generator_celeb_a.json": ("generator.md", generator),
     "generator_digits.json": ("generator.md", generator),
     "sampling_cifar10.jsonl": ("generator.md", sampling),
     "generator_speed.json": ("generator.md", generator_speed),

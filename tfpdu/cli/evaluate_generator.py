@@ -94,6 +94,9 @@ def _lines(result: dict[str, Any]) -> list[str]:
         for value, share in values.items():
             real = result["realised_real"].get(attribute, {}).get(value, float("nan"))
             lines.append(f"realised {attribute}={value}: {share:.4f} of the samples, {real:.4f} of real held-out rows")
+        recalls = list(result["realised_real"].get(attribute, {}).values())
+        if recalls:
+            lines.append(f"judge of {attribute}: balanced accuracy {sum(recalls) / len(recalls):.4f} on those rows")
     lines.append(f"classifier: {result['classifier']}; features: {result['extractor']}; {result['samples']} samples")
     return lines
 
