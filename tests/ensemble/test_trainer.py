@@ -13,7 +13,8 @@ from tests.ensemble import tiny
 from tfpdu.common import StopRequested, UserError, files, interrupt
 from tfpdu.data.views import ViewPolicy
 from tfpdu.ensemble.step import TrainingStep, resnet18_step
-from tfpdu.ensemble.trainer import Rows, Span, Trainer, learning_rate
+from tfpdu.ensemble.trainer import Rows, Span, Trainer, _ahead, learning_rate
+from tfpdu.ensemble.weights import save_weights
 
 TABLE = tiny.records(30)
 
@@ -85,6 +86,37 @@ def test_batches_are_nearly_equal_and_each_row_comes_once_an_epoch():
     weights = np.arange(25.0)
     seen = np.concatenate([w for _, _, w in trainer._batches(tiny.rows(tiny.records(25), weights), Span(0, 1))])
     np.testing.assert_array_equal(np.sort(seen), weights)
+
+
+def test_batches_are_made_ahead_in_their_order_and_no_more_than_two():
+    made = []
+    batches = _ahead(made.append(i) or i for i in range(5))
+    assert next(batches) == 0
+    assert list(batches) == [1, 2, 3, 4]
+    made.clear()
+    stopped = _ahead(made.append(i) or i for i in range(5))
+    next(stopped)
+    stopped.close()
+    assert made == [0, 1, 2]
+
+
+def test_what_goes_wrong_while_a_batch_is_made_is_told():
+    def batches():
+        yield 0
+        raise UserError("row-0003: no such file")
+
+    coming = _ahead(batches())
+    assert next(coming) == 0
+    with pytest.raises(UserError, match="row-0003"):
+        next(coming)
+
+
+def test_the_file_of_a_trained_model_is_as_if_each_weight_had_been_read_by_itself(tmp_path):
+    trainer = Trainer(tiny.settings(), tiny.VIEWS, tiny.CLASSES, tiny.SHAPE, 0)
+    train(trainer=trainer)
+    trainer.save(tmp_path / "at_once.weights.h5")
+    save_weights(trainer.model, tmp_path / "one_by_one.weights.h5")
+    assert files.file_hash(tmp_path / "at_once.weights.h5") == files.file_hash(tmp_path / "one_by_one.weights.h5")
 
 
 def test_targets_are_smoothed():

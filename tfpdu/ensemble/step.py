@@ -39,11 +39,18 @@ class TrainingStep:
             tf.TensorSpec((), tf.float32),
         ]
         self._compiled = tf.function(self._distributed, signature)
+        # Variable by variable, a strategy takes longer for these than for an epoch on a small shard.
+        self.reset = tf.function(self._forget_velocities)
+        self._read = tf.function(lambda: [tf.convert_to_tensor(v.value) for v in self.model.weights])
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """All weights of the network by path, in their order."""
+        return {v.path: value.numpy() for v, value in zip(self.model.weights, self._read(), strict=True)}
 
     @property
     def state(self) -> list[np.ndarray]:
         """All weights, then all velocities."""
-        return [np.array(v) for v in self.model.get_weights()] + [v.numpy() for v in self._velocity]
+        return [*self.weights().values(), *(v.numpy() for v in self._velocity)]
 
     @state.setter
     def state(self, arrays: list[np.ndarray]) -> None:
@@ -51,11 +58,6 @@ class TrainingStep:
         self.model.set_weights(arrays[:count])
         for velocity, value in zip(self._velocity, arrays[count:], strict=True):
             velocity.assign(value)
-
-    def reset(self) -> None:
-        """Forgets the velocities."""
-        for velocity in self._velocity:
-            velocity.assign(tf.zeros_like(velocity))
 
     def __call__(self, images: Any, targets: Any, weights: Any, rate: float) -> Any:
         """Takes one step on a batch, dealt in nearly equal parts to the replicas.
@@ -76,6 +78,10 @@ class TrainingStep:
             batch = (*batch[:2], tf.concat([weights, tf.zeros(parts - size)], 0))
         cuts = np.linspace(0, max(size, parts), parts + 1).astype(np.int32)
         return self._compiled(*batch, cuts, np.float32(1 / size), np.float32(rate))
+
+    def _forget_velocities(self) -> None:
+        for velocity in self._velocity:
+            velocity.assign(tf.zeros_like(velocity))
 
     def _distributed(self, *arguments: Any) -> Any:
         losses = self._strategy.run(self._replica, arguments)

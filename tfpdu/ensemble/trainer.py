@@ -7,12 +7,13 @@ function of the set of rows and the settings, and of nothing that another row or
 import dataclasses
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfpdu.common import UserError, files, interrupt, seeds
 from tfpdu.data.storage import Images, pick
@@ -20,6 +21,7 @@ from tfpdu.data.views import ViewPolicy, epoch_order, render, row_keys, training
 from tfpdu.ensemble.initial import InitialWeights, initialise
 from tfpdu.ensemble.settings import EnsembleSettings
 from tfpdu.ensemble.step import resnet18_step
+from tfpdu.ensemble.weights import save_weights
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # images uint8[b,h,w,c], targets float32[b,C], weights float32[b]
 
@@ -91,6 +93,10 @@ class Trainer:
         """Gives the model the initial weights of a shard."""
         initialise(self.model, seeds.stable_hash(self.seed, "shard", shard), self._initial)
 
+    def save(self, path: Path) -> None:
+        """Writes the model's weights as `save_weights` does."""
+        save_weights(self.model, path, self._step.weights())
+
     def train(
         self,
         rows: Rows,
@@ -116,7 +122,7 @@ class Trainer:
         rows = _canonical(rows)
         first, before = self._take_up(partial, span)
         start = written = time.monotonic()
-        batches = iter(self._dataset(rows, Span(first, span.last)))
+        batches = _ahead(self._batches(rows, Span(first, span.last)))
         for epoch in range(first, span.last):
             loss = self._epoch(batches, len(rows), epoch - span.first, span.last - span.first)
             on_epoch(len(rows), loss)
@@ -141,15 +147,6 @@ class Trainer:
         return loss
 
     # ---- rows --------------------------------------------------------------------------------
-
-    def _dataset(self, rows: Rows, span: Span) -> tf.data.Dataset:
-        """The span's batches, rendered while the step before is being computed; memory holds a few batches."""
-        signature = (
-            tf.TensorSpec((None, *rows.images.shape[1:]), tf.uint8),
-            tf.TensorSpec((None, self.classes), tf.float32),
-            tf.TensorSpec((None,), tf.float32),
-        )
-        return tf.data.Dataset.from_generator(lambda: self._batches(rows, span), output_signature=signature).prefetch(2)
 
     def _batches(self, rows: Rows, span: Span) -> Iterator[Batch]:
         """Nearly equal batches, so that none is a single row, which would have no variance to normalise by."""
@@ -179,6 +176,18 @@ class Trainer:
         epoch, seconds = int(state.pop("epoch")), float(state.pop("seconds"))
         self._step.state = [state[key] for key in sorted(state)]
         return epoch, seconds
+
+
+def _ahead(batches: Iterator[Batch], count: int = 2) -> Iterator[Batch]:
+    """The batches, so many of them made while the step before is being computed; memory holds no more.
+
+    A tf.data pipeline does the same, but takes longer to set up than a small shard takes to train.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        coming = deque(thread.submit(next, batches, None) for _ in range(count))
+        while (batch := coming.popleft().result()) is not None:
+            coming.append(thread.submit(next, batches, None))
+            yield batch
 
 
 def learning_rate(settings: EnsembleSettings, step: int, steps: int) -> float:

@@ -7,7 +7,7 @@ shard does. A functional network is a list of layers; the files are the same, an
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import h5py
@@ -19,16 +19,24 @@ from tfpdu.common import UserError, files
 _NORM = ("gamma", "beta", "moving_mean", "moving_variance")  # as the layer saves them
 
 
-def save_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
-    """Writes the weights of a functional model atomically; equal weights give equal bytes."""
+def save_weights(
+    model: keras.Model, path: str | os.PathLike[str], values: Mapping[str, np.ndarray] | None = None
+) -> None:
+    """Writes the weights of a functional model atomically; equal weights give equal bytes.
+
+    Args:
+      model: whose weights.
+      path: of the file.
+      values: the weights by path, where somebody has read them already.
+    """
     with files.replacing(path) as temporary, h5py.File(temporary, "w") as file:
         for name, layer in _groups(model):
-            store: dict[str, object] = {}
+            store: dict[str, keras.Variable] = {}
             layer.save_own_variables(store)
             group = file.create_group(f"layers/{name}/vars")
             group.attrs["name"] = layer.name
-            for key, value in store.items():
-                group.create_dataset(key, data=np.asarray(value))
+            for key, variable in store.items():
+                group.create_dataset(key, data=values[variable.path] if values else np.asarray(variable))
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:

@@ -12,7 +12,7 @@ from tfpdu.data.views import ViewPolicy
 from tfpdu.ensemble.initial import InitialWeights
 from tfpdu.ensemble.settings import EnsembleSettings
 from tfpdu.ensemble.trainer import Rows, Span, Trainer
-from tfpdu.ensemble.weights import load_weights, save_weights
+from tfpdu.ensemble.weights import load_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +124,6 @@ def train_shard(
             seconds = trainer.train(rows, span, job.partial(r), on_epoch)
         note = {"slice": r, "rows": len(rows), "row_epochs": len(rows) * (span.last - span.first)}
         files.write_json(job.note(r), {**note, "seconds": seconds})
-        save_weights(trainer.model, job.weights_file(r))
+        trainer.save(job.weights_file(r))
         job.partial(r).unlink(missing_ok=True)
         on_slice(r)
