@@ -175,6 +175,15 @@ def test_the_page_says_that_a_public_generator_has_learned_what_plain_methods_ha
     assert notes.count("a pool of 300 rows outside S, which no other method has") == said
 
 
+def test_the_page_tells_how_many_test_rows_the_smallest_group_has(tmp_path):
+    grid = Comparison(STUDY, StudySettings(), Cells(tmp_path), no_source(tmp_path))
+    codes, names = STUDY.groups(STUDY.test)
+    sizes = {name: int((codes == i).sum()) for i, name in enumerate(names)}
+    fewest = min(sizes, key=sizes.get)
+    facts = dict(report_of(grid, methods(none=0.5), MACHINE).facts)
+    assert facts["test rows"] == f"{len(STUDY.test)}, {sizes[fewest]} of them {fewest}"
+
+
 def test_the_pages_stand_alone_and_are_the_same_each_time(tmp_path):
     for number, report in enumerate(pages(tmp_path)):
         write_study_page(tmp_path / "one.html", report)

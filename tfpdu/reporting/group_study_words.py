@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from tfpdu.debiasing import Comparison, Deletion
+from tfpdu.data import Records
+from tfpdu.debiasing import Comparison, Deletion, Study
 from tfpdu.debiasing.deletion import COPIES, FORGETS, REMEDIES
 from tfpdu.debiasing.methods import DIFFUSION, METHODS, NONE
 from tfpdu.reporting import debiasing, deletion_study
@@ -114,18 +115,24 @@ def _help(grid: Comparison | Deletion, used: bool) -> list[str]:
 def _facts(grid: Comparison | Deletion, results: Results, machine: Mapping[str, Any]) -> list[tuple[str, str]]:
     study = grid.study
     ensemble, data = study.settings.ensemble, study.settings.data
-    codes, names = study.groups(study.records)
-    there = np.bincount(codes[codes >= 0], minlength=len(names)).tolist()
-    groups = ", ".join(f"{name} {count(n)}" for name, n in zip(names, there, strict=True) if n)
+    groups = ", ".join(f"{name} {count(n)}" for name, n in _sizes(study, study.records).items())
+    fewest = sorted((n, name) for name, n in _sizes(study, study.test).items())[:1]
     seconds = sum(line["cell_seconds"] for line in results.lines)
     target = f", {data.target}" if data.target else ""
     start = f" from {ensemble.initial}" if ensemble.initial else ""
     return [
         ("data", f"{data.name}{target}, {count(len(study.records))} rows in S"),
         (f"groups by {study.attribute}", groups),
-        ("test rows", count(len(study.test))),
+        ("test rows", ", ".join([count(len(study.test)), *(f"{count(n)} of them {name}" for n, name in fewest)])),
         ("model", f"ResNet18, stem {ensemble.stem}, width {ensemble.width}{start}"),
         ("training", f"{count(study.course.steps)} steps of {study.course.batch} rows"),
         ("seeds", ", ".join(map(str, results.seeds))),
         ("time", f"{duration(seconds)} on {machine['processor']}, {machine['threads']} threads"),
     ]
+
+
+def _sizes(study: Study, rows: Records) -> dict[str, int]:
+    """Rows of each group that has any."""
+    codes, names = study.groups(rows)
+    sizes = np.bincount(codes[codes >= 0], minlength=len(names)).tolist()
+    return {name: n for name, n in zip(names, sizes, strict=True) if n}
