@@ -90,6 +90,18 @@ def test_originals_fall_to_none_while_the_size_stays(uninterrupted):
     assert [e["forget_fraction"] for e in events] == [0.0, 0.5, 1.0]
 
 
+def traces(workdir: Path) -> list[dict]:
+    return [e for e in files.read_json_lines(workdir / "metrics.jsonl") if e["event"] == "traces"]
+
+
+def test_it_is_asked_once_whether_the_generator_knows_the_originals(uninterrupted):
+    (found,) = traces(uninterrupted)
+    assert "iteration" not in found
+    assert found["population"] == "originals"
+    assert 0 < found["rows"] == found["strangers"] <= 100
+    assert found["ci_low"] < found["auc"] < found["ci_high"]
+
+
 def test_bias_stays_under_rho_from_algorithm_1_to_the_end(uninterrupted):
     report = json.loads((uninterrupted / "bias.json").read_text())
     assert report["kl_before"] > 0.1 > 1e-6 > report["kl_after"]
@@ -338,6 +350,12 @@ def test_under_strict_lineage_nothing_of_an_earlier_generator_survives(strict):
     assert len(order) == 75
     assert order < drawn
     assert not [p for p in (strict / "tensorboard").rglob("*") if b"samples" in p.read_bytes()]
+
+
+def test_under_strict_lineage_it_is_asked_whether_the_next_generator_knows_the_forgotten_rows(strict):
+    (found,) = traces(strict)
+    assert (found["iteration"], found["population"]) == (1, "forgotten")
+    assert 0 < found["rows"] <= 25
 
 
 def test_strict_lineage_ends_well_where_a_generator_would_have_too_few_rows(strict, capsys):

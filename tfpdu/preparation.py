@@ -23,6 +23,7 @@ from tfpdu.diffusion import (
     fit_noisy_classifier,
     measure_memory,
     measure_quality,
+    measure_traces,
     synthetic_twin,
 )
 from tfpdu.ensemble import Ensemble, EnsembleSettings
@@ -196,10 +197,8 @@ def inspect(
     say(f"quality gate: {len(real)} samples against {len(real)} real rows")
     twin = synthetic_twin(real, generator.for_specs(real.specs))
     if len(known_rows(generator, material)):  # else its training rows are elsewhere
-        holdout = concatenate([material.pools.non_members_calibration, material.pools.non_members_evaluation])
-        run.record(
-            {"event": "memory", **_at(step), **measure_memory(generator, twin, rows, holdout, seed=settings.seed)}
-        )
+        found = measure_memory(generator, twin, rows, _strangers(material), seed=settings.seed)
+        run.record({"event": "memory", **_at(step), **found})
     if not floor:
         return {"passed": True}
 
@@ -212,6 +211,34 @@ def inspect(
     shutil.rmtree(run.file("gate"), ignore_errors=True)  # it saw rows that will be forgotten
     run.record({"event": "quality_gate", **_at(step), **verdict})
     return verdict
+
+
+def note_traces(
+    step: Step | None, generator: Generator, rows: Records, material: Material, settings: Settings, run: RunDirectory
+) -> None:
+    """Records, once, whether the generator knows rows of S from strangers: what it may carry into its samples.
+
+    Args:
+      step: whose generator it is; None if it serves the whole run.
+      generator: the one in question.
+      rows: all originals, or of a step's generator those forgotten by then; of none, nothing is recorded.
+      material: its pools have the strangers.
+      settings: of the run.
+      run: its directory.
+    """
+    at = (step.key.get("iteration"), step.key.get("round")) if step else (None, None)
+    if not len(rows) or run.event("traces", *at) is not None:
+        return
+    try:
+        found = measure_traces(generator, rows, _strangers(material), seed=settings.seed)
+    except UserError as error:  # few rows, of cells that no stranger is in
+        say(f"traces of {len(rows)} rows in the generator: not measured, {error}")
+        return
+    run.record({"event": "traces", **_at(step), "population": "forgotten" if step else "originals", **found})
+
+
+def _strangers(material: Material) -> Records:
+    return concatenate([material.pools.non_members_calibration, material.pools.non_members_evaluation])
 
 
 def _at(step: Step | None) -> dict[str, int]:

@@ -33,6 +33,7 @@ from tfpdu.preparation import (
     inspect,
     known_rows,
     note_generator,
+    note_traces,
     showcase,
 )
 from tfpdu.settings import Settings
@@ -172,6 +173,7 @@ class Synthesis:
             generator = load_generator(self._run.file("generator")).steered(self._steering)
             quality = self._inspect(None, generator, rows)  # as recorded, unless the run ended before that
         require_quality(quality)
+        self._note_traces(None, generator, self._left)
         return generator
 
     def _pretrained(self) -> Generator:
@@ -193,6 +195,7 @@ class Synthesis:
         note_generator(None, generator, self._settings, self._run)
         rows = known_rows(generator, self._material)
         require_quality(self._inspect(None, generator, rows if len(rows) else drawn))
+        self._note_traces(None, generator, self._left)
         return generator
 
     def _next_generator(self, step: Step, rows: Records) -> Generator:
@@ -207,6 +210,7 @@ class Synthesis:
                 f"samples of a generator of {len(rows)} originals reach {quality['cas_ratio']:.2f} of their worth"
             )
         require_quality(quality)
+        self._note_traces(step, generator, self._left.without(rows.ids.tolist()))
         return generator
 
     def _fit(self, step: Step | None, rows: Records) -> tuple[Generator, dict[str, Any]]:
@@ -216,6 +220,9 @@ class Synthesis:
 
     def _inspect(self, step: Step | None, generator: Generator, rows: Records) -> dict[str, Any]:
         return inspect(step, generator, rows, self._material, self._settings, self._run, self._judge)
+
+    def _note_traces(self, step: Step | None, generator: Generator, rows: Records) -> None:
+        note_traces(step, generator, rows, self._material, self._settings, self._run)
 
     def _retire(self, steps: Iterable[Step]) -> None:
         """Removes generators and samples of these steps."""

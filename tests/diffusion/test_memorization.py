@@ -32,7 +32,7 @@ from tfpdu.diffusion import (
     without_copies,
 )
 from tfpdu.diffusion.memorization import matched
-from tfpdu.diffusion.memory import measure_memory
+from tfpdu.diffusion.memory import measure_memory, measure_traces
 
 MEANS = Extractor("row means", lambda images: images.mean(axis=2).reshape(len(images), -1).astype(np.float32) / 255)
 
@@ -517,6 +517,20 @@ def test_a_generator_that_remembers_everything_gives_its_rows_away(trained, reco
     assert np.all(found.members > -1e-3)  # restored to the pixel
     late = generator_membership(generator, records, other, sigmas=(80.0,), seed=0)
     assert late.mean.value < 0.9  # in so much noise every row looks like every other
+
+
+def test_traces_of_rows_are_found_where_they_are_and_nowhere_else(trained, records, monkeypatch):
+    monkeypatch.setattr("tfpdu.diffusion.generator.compiled", lambda function, *models: function)
+    generator = Generator(Memoriser(noise_images(96, "in")), trained[0].card)
+    learned = dataclasses.replace(records, images=noise_images(96, "in"))
+    others = [dataclasses.replace(fresh(96, name, 4), images=noise_images(96, name)) for name in ("new", "out")]
+    found = measure_traces(generator, learned, others[0], limit=60)
+    assert found["auc"] > 0.99
+    assert found["rows"] == found["strangers"] <= 60
+    forgotten = measure_traces(generator, *others)  # a generator that was trained on neither
+    assert forgotten["ci_low"] < 0.5 < forgotten["ci_high"]
+    with pytest.raises(UserError, match="both trained on and held out"):
+        measure_traces(generator, learned, learned)
 
 
 def test_scores_are_minus_losses_and_the_area_is_their_order(trained, records):

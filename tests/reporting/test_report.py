@@ -11,7 +11,8 @@ import pytest
 from tfpdu.common import UserError
 from tfpdu.common.files import append_json_line, write_json, write_npz
 from tfpdu.reporting import write_report
-from tfpdu.reporting.run_data import FILES
+from tfpdu.reporting.measurements import Measured, measurements
+from tfpdu.reporting.run_data import FILES, read_run
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "use", "path", "source"}
 
@@ -223,6 +224,25 @@ def test_run_in_progress_says_how_far_it_is(made_up_run):
     assert "This run is in progress: 3 of 10 iterations are done." in page.text
     assert page.values["originals-left"] == [3500]
     assert "still above guessing" in page.text
+
+
+@pytest.mark.parametrize(
+    ("auc", "lineage", "words"),
+    [
+        (0.62, {"population": "originals"}, ("all originals, denoising loss", "may carry them")),
+        (0.51, {"population": "forgotten", "iteration": 2}, ("forgotten by iteration 2", "no trace of them")),
+    ],
+)
+def test_it_says_by_which_path_something_is_left(made_up_run, auc, lineage, words):
+    run = made_up_run(done=3).everything()
+    assert "by which path" not in report(run).text
+    event = {"event": "traces", "auc": auc, "ci_low": auc - 0.04, "ci_high": auc + 0.04, "rows": 400, "strangers": 400}
+    with open(run.directory / "metrics.jsonl", "a") as file:
+        file.write(json.dumps(event | lineage) + "\n")
+    page = report(run)
+    assert "What is left, and by which path" in page.text
+    assert all(part in page.text for part in words)
+    assert measurements(read_run(run.directory))["generator_auc"] == Measured(auc, auc - 0.04, auc + 0.04)
 
 
 def test_iteration_that_was_recorded_twice_is_shown_once_as_last_written(made_up_run):

@@ -15,7 +15,7 @@ from tfpdu.diffusion.memorization import (
     neighbour_share,
     without_copies,
 )
-from tfpdu.diffusion.memory import measure_memory
+from tfpdu.diffusion.memory import measure_memory, measure_traces
 from tfpdu.diffusion.neighbours import Neighbours, nearest_distances
 from tfpdu.diffusion.network import Architecture, build_network
 from tfpdu.diffusion.noisy_classifier import (
@@ -84,6 +84,7 @@ __all__ = [
     "measure_fidelity",
     "measure_memory",
     "measure_quality",
+    "measure_traces",
     "nearest_distances",
     "neighbour_share",
     "noise_multiplier",

@@ -112,7 +112,18 @@ def generator_membership(
         non-member is one.
     """
     _check_sides(generator, members, nonmembers)
-    scores = [-denoising_losses(generator, side, sigmas, seed) for side in (members, nonmembers)]
+    return told_apart(generator, members, nonmembers, sigmas, seed)
+
+
+def told_apart(
+    generator: Generator, rows: Records, others: Records, sigmas: Sequence[float] = SIGMAS, seed: int = 0
+) -> GeneratorMembership:
+    """The same question of any rows, those that the generator should have forgotten among them: `rows` as members.
+
+    Raises:
+      UserError: as `denoising_losses`.
+    """
+    scores = [-denoising_losses(generator, side, sigmas, seed) for side in (rows, others)]
     by_sigma = tuple(_area(scores[0][:, s], scores[1][:, s]) for s in range(len(sigmas)))
     mean = _area(scores[0].mean(axis=1), scores[1].mean(axis=1))
     return GeneratorMembership(tuple(map(float, sigmas)), by_sigma, mean, *scores)

@@ -1,6 +1,7 @@
 """The experiments of the paper, and ours: those that test what it claims, and that set defaults."""
 
 from tfpdu.experiments.plan import Contrast, Experiment, Measure, Variant
+from tfpdu.reporting.attacks import attack_name
 
 _END = (("loop.until", 0),)  # after Algorithm 1 and learning
 
@@ -39,7 +40,7 @@ LINEAGES = (
 )
 SHARDS = tuple(Variant(f"cifar10_{k}_shards", "cifar10:cpu", (("ensemble.shards", k),), f"k = {k}") for k in (1, 5))
 
-_ATTACKS = ("moments", "m_mean", "m_loss")
+_ATTACKS = {name: attack_name(name) for name in ("moments", "m_mean", "m_loss")}
 _ACCURACY: tuple[Measure, ...] = (
     ("test_accuracy@before", "test accuracy before Algorithm 1", "share"),
     ("test_accuracy@0", "test accuracy after it", "share"),
@@ -55,13 +56,16 @@ _TABLE1: tuple[Measure, ...] = tuple(
     for t in range(1, 11)
 )
 _FIGURE12: tuple[Measure, ...] = tuple(
-    (f"success/{attack}@{t}", f"{attack}, {10 * t} % forgotten", "share") for attack in _ATTACKS for t in range(11)
+    (f"success/{attack}@{t}", f"{words}, {10 * t} % forgotten", "share")
+    for attack, words in _ATTACKS.items()
+    for t in range(11)
 )
 _SUCCESS: tuple[Measure, ...] = tuple(
-    (f"success/{attack}@{at}", f"{attack}, {words}", "share")
-    for attack in ("strongest", *_ATTACKS)
+    (f"success/{attack}@{at}", f"{name}, {words}", "share")
+    for attack, name in {"strongest": "strongest attack", **_ATTACKS}.items()
     for at, words in (("0", "before anything is forgotten"), ("last", "at the end"))
 )
+_GENERATOR: Measure = ("generator_auc", "the generator knows forgotten rows, AUC", "share")
 _BIAS: tuple[Measure, ...] = (
     ("added", "rows added by Algorithm 1", "rows"),
     ("kl_before", "bias before", "nats"),
@@ -194,7 +198,7 @@ OURS = (
         "What the generator remembers: keep, public, strict",
         "The same data and classifier, with a generator of other rows, of S, and of what is left of S at each step.",
         LINEAGES,
-        measures=(*_ACCURACY, ("originals@last", "originals left", "rows"), *_SUCCESS),
+        measures=(*_ACCURACY, ("originals@last", "originals left", "rows"), _GENERATOR, *_SUCCESS),
         ours=True,
     ),
     Experiment(

@@ -72,6 +72,7 @@ def render(run: RunData, title: str | None = None, show_originals: bool = True) 
         charts=_charts(run),
         plan=next(iter(run.named("plan")), None),
         attacks=_attacks(run),
+        traces=run.last("traces"),
         guarantee=guarantees(run),
         conditions=conditions(run),
         capacity=_capacity(run),

@@ -1,10 +1,11 @@
 """What a run measured, by name and with intervals, and the same over several seeds.
 
-Names: "originals", "added", "count/<attribute>=<value>", "kl_before", "kl_after", "cas_ratio", "test_accuracy@before",
-and with an iteration after the @ ("last" is the run's last one) "retain_accuracy@", "test_accuracy@", "step_seconds@",
-"originals@", "kl@", "success/<attack>@", "success/strongest@", "lead/<attack>-<attack>@". With a stage after it
-("before" and "after" Algorithm 1, "last") "accuracy/<attribute>=<group>@" and "worst/<attribute>@"; and
-"gain/<attribute>=<group>" and "gain/worst <attribute>", after less before.
+Names: "originals", "added", "count/<attribute>=<value>", "kl_before", "kl_after", "cas_ratio", "generator_auc",
+"test_accuracy@before", and with an iteration after the @ ("last" is the run's last one) "retain_accuracy@",
+"test_accuracy@", "step_seconds@", "originals@", "kl@", "success/<attack>@", "success/strongest@",
+"lead/<attack>-<attack>@". With a stage after it ("before" and "after" Algorithm 1, "last")
+"accuracy/<attribute>=<group>@" and "worst/<attribute>@"; and "gain/<attribute>=<group>" and "gain/worst <attribute>",
+after less before.
 
 References:
   [1] Clopper, Pearson. The use of confidence or fiducial limits illustrated in the case of the binomial. 1934.
@@ -112,13 +113,14 @@ def _known(found: Mapping[str, Measured | None]) -> Measurements:
 
 
 def _data(run: RunData) -> Measurements:
-    first, gate = next(iter(run.iterations()), {}), run.last("quality_gate")
+    first, gate, traces = next(iter(run.iterations()), {}), run.last("quality_gate"), run.last("traces")
     found = {
         "originals": _exact(first.get("n_original")),
         "added": _exact(run.bias.get("n_added")),
         "kl_before": _exact(run.bias.get("kl_before")),
         "kl_after": _exact(run.bias.get("kl_after")),
         "cas_ratio": None if gate.get("cas_ratio") is None else Measured(gate["cas_ratio"]),
+        "generator_auc": Measured(traces["auc"], traces["ci_low"], traces["ci_high"]) if traces else None,
         "test_accuracy@before": _share(run.last("baseline").get("test_accuracy"), _test_rows(run)),
     }
     for name, entry in run.bias.get("attributes", {}).items():
