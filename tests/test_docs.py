@@ -103,6 +103,10 @@ GROUPS = (
     *("worst_group_accuracy", "accuracy", "worst_cell_accuracy", "group:vehicle"),
     *("demographic_parity", "membership:animal"),
 )
+FACES = (
+    *("worst_group_accuracy", "accuracy", "demographic_parity", "equal_opportunity", "equalized_odds"),
+    "membership:not Young, not Male",
+)
 
 # Each file of docs/results has its page, and the words that have to be on it.
 PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
@@ -122,6 +126,8 @@ PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
     "adversaries.json": ("methods.md", cost_of_adversaries),
     "debiasing_cifar10/methods.json": ("fairness.md", study(debiasing.NAMES, GROUPS)),
     "debiasing_cifar10/deletion.json": ("fairness.md", study(deletion_study.NAMES, GROUPS)),
+    "debiasing_celeb_a/methods.json": ("fairness.md", study(debiasing.NAMES, FACES)),
+    "debiasing_celeb_a/deletion.json": ("fairness.md", study(deletion_study.NAMES, FACES)),
     "unlearning_cost.json": ("unlearning.md", unlearning_cost),
 }
 
