@@ -29,7 +29,7 @@ from tfpdu.experiments.collection import (
 )
 from tfpdu.reporting.comparison import flat
 from tfpdu.reporting.experiment_page import write_experiment_page
-from tfpdu.reporting.measurements import Measured
+from tfpdu.reporting.measurements import Measured, measurements
 from tfpdu.reporting.run_data import read_run
 
 ROOT = Path(__file__).parents[2]
@@ -144,6 +144,17 @@ def test_collected_files_are_enough_for_the_summary(cells, tmp_path):
     assert summary["contrasts"][0]["low"] is None  # one pair
     text = json.dumps(summary)
     assert str(tmp_path) not in text
+
+
+def test_of_group_fairness_the_first_and_the_last_iteration_are_kept(cells, tmp_path):
+    finish(cells[0])
+    whole = files.read_json(cells[0].workdir / "fairness.json")
+    last = max(row["iteration"] for row in whole)
+    assert last > 1
+    collect_run(cells[0], tmp_path / "out")
+    kept = files.read_json(tmp_path / "out" / "fairness.json")
+    assert kept == [row for row in whole if row["iteration"] in (0, last)]
+    assert measurements(read_run(tmp_path / "out")) == measurements(read_run(cells[0].workdir))
 
 
 def test_a_run_is_collected_once_it_is_finished_with_the_same_settings(cells, tmp_path):

@@ -33,10 +33,10 @@ STILL = Variant(
     "nothing is added, and pictures are learned without flips and shifts",
 )
 _DIGITS = (("generator.pretrained", ""), ("generator.floor", 0.0))
-LINEAGES = (
-    Variant("digits_public", "digits:public", words="the generator learned other rows"),
-    Variant("digits_keep", "digits:public", (*_DIGITS, ("generator.lineage", "keep")), "it learned S, and is kept"),
-    Variant("digits_strict", "digits:public", (*_DIGITS, ("generator.lineage", "strict")), "made anew at each step"),
+PUBLIC = Variant("digits_public", "digits:public", words="the generator learned other rows")
+KEPT = Variant("digits_keep", "digits:public", (*_DIGITS, ("generator.lineage", "keep")), "it learned S, and is kept")
+STRICT = Variant(
+    "digits_strict", "digits:public", (*_DIGITS, ("generator.lineage", "strict")), "made anew at each step"
 )
 SHARDS = tuple(Variant(f"cifar10_{k}_shards", "cifar10:cpu", (("ensemble.shards", k),), f"k = {k}") for k in (1, 5))
 
@@ -197,8 +197,13 @@ OURS = (
         "lineage",
         "What the generator remembers: keep, public, strict",
         "The same data and classifier, with a generator of other rows, of S, and of what is left of S at each step.",
-        LINEAGES,
+        (PUBLIC, KEPT, STRICT),
         measures=(*_ACCURACY, ("originals@last", "originals left", "rows"), _GENERATOR, *_SUCCESS),
+        contrasts=(
+            Contrast("generator_auc", KEPT.name, PUBLIC.name, "AUC on forgotten rows, keep less public"),
+            Contrast("generator_auc", KEPT.name, STRICT.name, "AUC on forgotten rows, keep less strict"),
+            Contrast("test_accuracy@last", PUBLIC.name, KEPT.name, "test accuracy at the end, public less keep"),
+        ),
         ours=True,
     ),
     Experiment(

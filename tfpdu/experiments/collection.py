@@ -25,12 +25,13 @@ from tfpdu.reporting.run_data import RunData, read_run
 from tfpdu.reporting.samples import grid
 from tfpdu.reporting.summary import summarise
 
-FILES = ("manifest.json", "bias.json", "audit.json", "fairness.json", "table1.csv")
+FILES = ("manifest.json", "bias.json", "audit.json", "table1.csv")
 
 
 def collect_run(cell: Cell, directory: Path) -> None:
     """Copies what is to be kept of a run: numbers, settings, and its report without originals.
 
+    Of group fairness, the first and the last iteration: those between are in the report, and are most of a run's bytes.
     Paths in the settings become names. Where originals may not be shown, samples are not either if one of them is
     still so near to a training row that it should have been drawn again.
     """
@@ -39,6 +40,7 @@ def collect_run(cell: Cell, directory: Path) -> None:
     for name in FILES:
         if (run.workdir / name).is_file():
             shutil.copyfile(run.workdir / name, directory / name)
+    files.write_json(directory / "fairness.json", _ends(run.fairness))
     files.write_text(directory / "metrics.jsonl", "".join(json.dumps(_nameless(event)) + "\n" for event in run.events))
     files.write_json(directory / "config.json", _nameless(run.config))
     took = files.read_json(cell.notes) if cell.notes.is_file() else {}
@@ -47,6 +49,11 @@ def collect_run(cell: Cell, directory: Path) -> None:
     if "synthetic" in shown.showcase:
         _write_grid(shown.showcase["synthetic"], directory / "samples.png")
     files.write_text(directory / "report.html", render(shown, show_originals=False))
+
+
+def _ends(fairness: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    last = max((row["iteration"] for row in fairness), default=0)
+    return [row for row in fairness if row["iteration"] in (0, last)]
 
 
 def is_collected(cell: Cell, directory: Path) -> bool:

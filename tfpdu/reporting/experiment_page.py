@@ -29,10 +29,10 @@ def write_experiment_page(directory: Path, summary: Mapping[str, Any], measures:
       measures: (name, words, unit) of the rows of its table.
     """
     variants = summary["variants"]
-    drawn = [chart for name, variant in variants.items() for chart in _charts(name, variant)]
-    for name, _, svg in drawn:
+    drawn = {name: _charts(name, variant) for name, variant in variants.items()}
+    for file, _, svg in (chart for charts in drawn.values() for chart in charts):
         write_text(
-            directory / f"{name}.svg", svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
+            directory / f"{file}.svg", svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
         )
     page = environment().get_template("experiment.html")
     text = page.render(
@@ -44,7 +44,11 @@ def write_experiment_page(directory: Path, summary: Mapping[str, Any], measures:
         contrasts=[
             (one["words"], _cell(one, _contrast_unit(one["measure"])), one["runs"]) for one in summary["contrasts"]
         ],
-        charts=[(words, Markup(svg)) for _, words, svg in drawn],
+        charts=[
+            (variants[name]["words"] or name, [(words, Markup(svg)) for _, words, svg in charts])
+            for name, charts in drawn.items()
+            if charts
+        ],
         paper=[
             (name, [_beside(row) for row in variant["paper"]]) for name, variant in variants.items() if variant["paper"]
         ],
@@ -103,7 +107,7 @@ def _charts(name: str, variant: Mapping[str, Any]) -> list[tuple[str, str, str]]
         names = list(dict.fromkeys(row["attack"] for row in rows))
         chart = _plain(f"attacks-{name}")
         svg = figures.attack_chart(chart, "all originals", rows, names, figures.attack_limits(rows))
-        found.append((chart, f"{variant['words']}: attack success, {', '.join(names)}", svg))
+        found.append((chart, f"Attack success: {', '.join(names)}", svg))
     for attribute in dict.fromkeys(key.split("/")[1].split("=")[0] for key in numbers if key.startswith("accuracy/")):
         stages = [
             Stage(words, role, marker, glyph, _groups(numbers, attribute, at))
@@ -116,7 +120,7 @@ def _charts(name: str, variant: Mapping[str, Any]) -> list[tuple[str, str, str]]
         if groups and set(groups) <= set(stages[1].values):
             chart = _plain(f"groups-{name}-{attribute}")
             svg = figures.group_chart(chart, attribute, groups, stages)
-            words = f"{variant['words']}: accuracy by {attribute}, {' and '.join(stage.words for stage in stages)}"
+            words = f"Accuracy by {attribute}, {' and '.join(stage.words for stage in stages)}"
             found.append((chart, words, svg))
     return found
 
