@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfpdu.audit.prediction_file import PredictionColumns, cautions, read_predictions, split_names
+from tfpdu.audit.prediction_file import (
+    PredictionColumns,
+    cautions,
+    join_predictions,
+    read_predictions,
+    split_names,
+)
 from tfpdu.common import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +94,7 @@ def test_help_states_the_exit_codes():
     [
         ([], ["--predictions"]),
         (["--predictions={table}", "--sensitive=gendre"], ["gendre", "'gender'"]),
+        (["--predictions={table}", "--sensitive=gender", "--table=none.csv", "--id=person"], ["--table=none.csv"]),
         (["--predictions={table}", "--sensitive=gender", "--fail_if=equalised_odds.value>0"], ["equalized_odds.value"]),
         (["--predictions={table}", "--sensitive=gender", "--output=out.txt"], ["out.txt", ".json"]),
     ],
@@ -168,6 +175,71 @@ def test_1_and_1_point_0_are_one_class(tmp_path):
     assert (found.predicted == [0, 1, 0]).all()
 
 
+PEOPLE = ["file;smile;gender;person", "a.jpg;yes;f;1", "b.jpg;no;f;2", "c.jpg;yes;m;3", "d.jpg;no;;3", "e.jpg;;m;4"]
+JOINED = PredictionColumns(("gender",), label="smile", subject="person")
+
+
+def join(tmp_path, predictions, people=PEOPLE, **changes):
+    from dataclasses import replace
+
+    (tmp_path / "people.csv").write_text("\n".join(people) + "\n")
+    return join_predictions(written(tmp_path, *predictions), tmp_path / "people.csv", replace(JOINED, **changes))
+
+
+def test_predictions_are_joined_with_the_table_of_people_by_id(tmp_path):
+    found, notes = join(tmp_path, ["file,prediction", "c.jpg,no", "b.jpg,no", "a.jpg,yes", "d.jpg,yes"])
+    assert found.classes == ("no", "yes")
+    assert found.labels.tolist() == [1, 0, 1, 0]  # in the order of the predictions
+    assert found.predicted.tolist() == [0, 0, 1, 1]
+    assert found.attributes[0].values == ("f", "m")
+    assert found.attributes[0].codes.tolist() == [1, 0, 0, -1]
+    assert len(set(found.subjects.tolist())) == 3
+    assert notes == []
+
+
+def test_what_the_table_does_not_know_is_left_out_and_said(tmp_path):
+    lines = ["file,prediction", "a.jpg,yes", "b.jpg,no", "x.jpg,no", "y.jpg,no", "e.jpg,no"]
+    found, notes = join(tmp_path, lines)
+    assert found.labels.tolist() == [1, 0]
+    assert notes[0].startswith("2 of 5 predictions are left out: ")
+    assert notes[0].endswith("people.csv has no such file")
+    assert notes[1] == "1 of 5 predictions are left out: their smile is not known"
+
+
+def test_of_people_who_are_in_the_table_twice_the_first_row_counts(tmp_path):
+    found, notes = join(tmp_path, ["file,prediction", "a.jpg,yes", "b.jpg,no"], [*PEOPLE, "a.jpg;no;m;9"])
+    assert found.labels.tolist() == [1, 0]
+    (note,) = notes
+    assert note.startswith("1 rows of ")
+    assert note.endswith("the first counts")
+
+
+def test_what_both_files_have_is_taken_from_the_predictions(tmp_path):
+    found, _ = join(tmp_path, ["file,prediction,gender", "a.jpg,yes,x", "b.jpg,no,z"])
+    assert found.attributes[0].values == ("x", "z")
+
+
+@pytest.mark.parametrize(
+    ("lines", "changes", "words"),
+    [
+        (
+            ["file,prediction", "x/a.jpg,yes", "x/b.jpg,no"],
+            {},
+            r"none of its 2 rows has a 'file' of .*people\.csv: it says",
+        ),
+        (["file,prediction", "a.jpg,yes", "a.jpg,no"], {}, r"p\.csv: line 3: file 'a\.jpg' is in line 2 already"),
+        (["picture,prediction", "a.jpg,yes"], {}, "column: unknown 'file'"),
+        (["file,prediction", "a.jpg,yes"], {"sensitive": ("gendre",)}, "unknown 'gendre', did you mean 'gender'"),
+        (["file,prediction", "e.jpg,yes"], {}, "no row that is predicted has a known 'smile'"),
+        (["file,prediction", "a.jpg,yes"], {"sensitive": ()}, "--sensitive"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused_in_one_line(tmp_path, lines, changes, words):
+    with pytest.raises(UserError, match=words) as caught:
+        join(tmp_path, lines, **changes)
+    assert "\n" not in str(caught.value)
+
+
 def test_the_score_is_the_positive_classs_and_becomes_the_predicted_ones(tmp_path):
     found = read_predictions(written(tmp_path, HEAD, *GOOD), PredictionColumns(("gender",), score="p"))
     assert found.confidence == pytest.approx([0.9, 0.8, 0.6, 0.9])
@@ -184,6 +256,8 @@ def test_predictions_that_are_all_one_value_are_measured_and_said(tmp_path):
     alone = [line.replace(",m,", ",f,") for line in GOOD]
     (caution,) = cautions(read_predictions(written(tmp_path, HEAD, *alone), COLUMNS))
     assert "one group alone" in caution
+    (caution,) = cautions(read_predictions(written(tmp_path, HEAD, *GOOD, "no,no,F ,50,0.1"), COLUMNS))
+    assert caution == "gender: 'F' and 'f' differ in spelling alone, and are two groups here"
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ class PredictionColumns:
       score: of two classes the probability of the positive one, of more that of the predicted one; "" is none.
       subject: the person; "" is none.
       positive: the positive one of two classes; "" is the second in order.
+      id: the picture or person, by which predictions are joined with a table of people.
     """
 
     sensitive: tuple[str, ...]
@@ -31,6 +32,12 @@ class PredictionColumns:
     score: str = ""
     subject: str = ""
     positive: str = ""
+    id: str = "file"
+
+    @property
+    def of_people(self) -> list[str]:
+        """Names of the columns that a table of people may have: the truth, the groups, the person."""
+        return [self.label, *(text.partition(":")[0] for text in self.sensitive), *filter(None, [self.subject])]
 
 
 def read_predictions(path: str | Path, columns: PredictionColumns) -> Predictions:
@@ -43,15 +50,93 @@ def read_predictions(path: str | Path, columns: PredictionColumns) -> Prediction
     Raises:
       UserError: the file, a column or a row is not as it should be; one line says which and why.
     """
+    _some_groups(columns)
+    needed = [columns.label, columns.prediction, *(name for name in (columns.score, columns.subject) if name)]
+    return _predictions(_sound(path, "--predictions", needed), columns)
+
+
+def join_predictions(path: str | Path, people: str | Path, columns: PredictionColumns) -> tuple[Predictions, list[str]]:
+    """Reads predictions whose truth, groups or persons are in another table, joined by `columns.id`.
+
+    What both files have is taken from the predictions. Predictions of nobody in the table, and of somebody whose class
+    it does not know, are left out. Of rows of the table with one id the first counts.
+
+    Args:
+      path: the predictions, a CSV as for `read_predictions`.
+      people: the other one.
+      columns: which column says what.
+
+    Returns:
+      The predictions, and in a line each what was left out.
+
+    Raises:
+      UserError: a file, a column or a row is not as it should be, an id is predicted twice, or none that is predicted
+        is in the table; one line says which and why.
+    """
+    _some_groups(columns)
+    needed = [columns.id, columns.prediction, *filter(None, [columns.score])]
+    answers = _sound(path, "--predictions", needed)
+    elsewhere = [name for name in columns.of_people if name not in answers.columns]
+    table = _sound(people, "--table", [columns.id, *elsewhere])
+    names, ids = _known(table, columns.id), _once(answers, columns.id)
+    known: dict[str, dict[str, str]] = {}
+    for name, row in zip(names, table.rows, strict=True):
+        known.setdefault(name, row)
+    found = [number for number, name in enumerate(ids) if name in known]
+    if not found:
+        raise UserError(
+            f"--predictions={path}: none of its {len(ids)} rows has a {columns.id!r} of {people}: it says"
+            f" {ids[0]!r}, the table {next(iter(known))!r}"
+        )
+    rows = {number: known[ids[number]] | answers.rows[number] for number in found}
+    kept = [number for number in found if not is_missing(rows[number][columns.label])]
+    again = len(names) - len(known)
+    notes = [f"{again} rows of {people} have a {columns.id} that came before: the first counts"] if again else []
+    notes += [
+        f"{count} of {len(ids)} predictions are left out: {reason}"
+        for count, reason in (
+            (len(ids) - len(found), f"{people} has no such {columns.id}"),
+            (len(found) - len(kept), f"their {columns.label} is not known"),
+        )
+        if count
+    ]
+    if not kept:
+        raise UserError(f"--table={people}: no row that is predicted has a known {columns.label!r}")
+    header = tuple(dict.fromkeys((*table.columns, *answers.columns)))
+    joined = Table(
+        answers.path, header, [rows[number] for number in kept], [answers.lines[number] for number in kept], {}
+    )
+    return _predictions(joined, columns), notes
+
+
+def _some_groups(columns: PredictionColumns) -> None:
     if not columns.sensitive:
         raise UserError("--sensitive: expected the columns of the groups to compare, e.g. --sensitive=gender,age:30,60")
-    needed = [columns.label, columns.prediction, *(name for name in (columns.score, columns.subject) if name)]
-    table = read_table(Path(path), "--predictions", needed)
+
+
+def _sound(path: str | Path, flag: str, needed: list[str]) -> Table:
+    """A table with rows and without faults."""
+    table = read_table(Path(path), flag, needed)
     if not table.rows:
-        raise UserError(f"--predictions={path}: has no rows")
+        raise UserError(f"{flag}={path}: has no rows")
     if table.faults:
         row, reason = min(table.faults.items())
         raise UserError(f"{path}: line {table.lines[row]}: {reason}")
+    return table
+
+
+def _once(table: Table, column: str) -> list[str]:
+    """The ids of a table's rows, in which none may come twice."""
+    ids = _known(table, column)
+    first: dict[str, int] = {}
+    for row, name in enumerate(ids):
+        before = table.lines[first.setdefault(name, row)]
+        if before != table.lines[row]:
+            raise UserError(f"{table.path}: line {table.lines[row]}: {column} {name!r} is in line {before} already")
+    return ids
+
+
+def _predictions(table: Table, columns: PredictionColumns) -> Predictions:
     classes, labels, predicted = _classes(table, columns)
     return Predictions(
         labels=labels,
@@ -75,6 +160,12 @@ def cautions(predictions: Predictions) -> list[str]:
     for attribute in predictions.attributes:
         if len(np.unique(attribute.codes[attribute.codes >= 0])) < 2:
             lines.append(f"{attribute.name}: there is one group alone, so nothing can be compared")
+        spelled = {value.casefold(): value for value in attribute.values}
+        lines += [
+            f"{attribute.name}: {value!r} and {other!r} differ in spelling alone, and are two groups here"
+            for value in attribute.values
+            if (other := spelled[value.casefold()]) != value
+        ]
     return lines
 
 

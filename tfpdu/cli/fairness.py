@@ -1,8 +1,10 @@
 """`tfpdu fairness`, `scripts/fairness.py`: group fairness of any model's predictions, before any training.
 
     tfpdu fairness --predictions=my_model.csv --sensitive=gender,age:30,60 --output=fairness.json
+    tfpdu fairness --predictions=my_model.csv --table=people.csv --label=smiling --sensitive=gender,age:30,60
 
-The CSV has a row a person or picture: the true class, the predicted one, and the sensitive columns. Prints a table;
+The CSV has a row a person or picture: the true class, the predicted one, and the sensitive columns. What it lacks of
+these is looked up in --table by --id, such as the table of pictures that `tfpdu init` took. Prints a table of measures;
 --output also writes the rows as JSON, and a page beside it. --fail_if=equalized_odds.ci_low>0.1 makes it a gate for
 pipelines: names are [attribute.][group.]measure.(value|ci_low|ci_high).
 
@@ -19,6 +21,8 @@ from tfpdu.cli import app
 from tfpdu.common.errors import UserError
 
 _PREDICTIONS = flags.DEFINE_string("predictions", "", "a CSV with a header: UTF-8, commas, semicolons or tabs")
+_TABLE = flags.DEFINE_string("table", "", "a CSV with what --predictions lacks of truth, groups and persons")
+_ID = flags.DEFINE_string("id", "file", "with --table: the column by which both are joined")
 _SENSITIVE = flags.DEFINE_string(
     "sensitive", "", "columns of the groups to compare, e.g. gender,age:30,60 (edges) or age:q3 (equally full bins)"
 )
@@ -41,7 +45,13 @@ def _main(argv: Sequence[str]) -> None:
         raise UserError("--predictions: expected a CSV of predictions, e.g. --predictions=my_model.csv")
     output = app.json_path(_OUTPUT.value)
     from tfpdu.audit.fairness import measures, numbers
-    from tfpdu.audit.prediction_file import PredictionColumns, cautions, read_predictions, split_names
+    from tfpdu.audit.prediction_file import (
+        PredictionColumns,
+        cautions,
+        join_predictions,
+        read_predictions,
+        split_names,
+    )
     from tfpdu.common import files
     from tfpdu.common.gate import Gate, fired
     from tfpdu.reporting.fairness import as_lines
@@ -55,9 +65,13 @@ def _main(argv: Sequence[str]) -> None:
         score=_SCORE.value,
         subject=_SUBJECT.value,
         positive=_POSITIVE.value,
+        id=_ID.value,
     )
-    predictions = read_predictions(_PREDICTIONS.value, columns)
-    rows, notes = measures(predictions), cautions(predictions)
+    if _TABLE.value:
+        predictions, notes = join_predictions(_PREDICTIONS.value, _TABLE.value, columns)
+    else:
+        predictions, notes = read_predictions(_PREDICTIONS.value, columns), []
+    rows, notes = measures(predictions), [*notes, *cautions(predictions)]
     print("\n".join([*(f"note: {line}" for line in notes), *as_lines(rows, predictions.classes)]))
     if output:
         files.write_json(output, rows)
