@@ -99,6 +99,22 @@ def cost_of_adversaries(result: dict[str, Any]) -> list[str]:
     return [f"{result['ratio']:.2f} times the {result['passes']:,} forward and backward passes"]
 
 
+def lineages(result: dict[str, Any]) -> list[str]:
+    """Of `tfpdu results --plan=lineage`: a row a generator."""
+    names = ("test_accuracy@last", "success/strongest@last", "generator_auc")
+
+    def share(number: dict[str, Any]) -> str:
+        value, low, high = (f"{100 * min(number[key], 1):.1f}" for key in ("value", "low", "high"))
+        return f"{value} ({low} to {high})"
+
+    rows = []
+    for variant in result["variants"].values():
+        measures, seeds = variant["measures"], len(variant["seeds"])
+        left = f"{measures['originals@last']['value']:.0f}"
+        rows.append(" | ".join([variant["words"], str(seeds), left, *(share(measures[name]) for name in names)]))
+    return [f"| {row} |" for row in rows]
+
+
 GROUPS = (
     *("worst_group_accuracy", "accuracy", "worst_cell_accuracy", "group:vehicle"),
     *("demographic_parity", "membership:animal"),
@@ -128,6 +144,7 @@ PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
     "debiasing_cifar10/deletion.json": ("fairness.md", study(deletion_study.NAMES, GROUPS)),
     "debiasing_celeb_a/methods.json": ("fairness.md", study(debiasing.NAMES, FACES)),
     "debiasing_celeb_a/deletion.json": ("fairness.md", study(deletion_study.NAMES, FACES)),
+    "lineage/summary.json": ("generator.md", lineages),
     "unlearning_cost.json": ("unlearning.md", unlearning_cost),
 }
 

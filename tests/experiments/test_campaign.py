@@ -28,7 +28,7 @@ from tfpdu.experiments.collection import (
     summarise_experiment,
 )
 from tfpdu.reporting.comparison import flat
-from tfpdu.reporting.experiment_page import write_experiment_page
+from tfpdu.reporting.experiment_page import _cell, write_experiment_page
 from tfpdu.reporting.measurements import Measured, measurements
 from tfpdu.reporting.run_data import read_run
 
@@ -144,6 +144,12 @@ def test_collected_files_are_enough_for_the_summary(cells, tmp_path):
     assert summary["contrasts"][0]["low"] is None  # one pair
     text = json.dumps(summary)
     assert str(tmp_path) not in text
+
+
+def test_an_interval_of_a_share_ends_where_shares_do():
+    number = {"value": 0.9, "low": -0.2, "high": 1.25}
+    assert _cell(number, "share")["ends"] == "0.0% to 100.0%"
+    assert _cell(number, "points")["ends"] == "-20.0 points to 125.0 points"
 
 
 def test_of_group_fairness_the_first_and_the_last_iteration_are_kept(cells, tmp_path):

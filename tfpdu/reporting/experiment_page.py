@@ -70,7 +70,10 @@ def _cell(number: Mapping[str, Any] | None, unit: str) -> dict[str, Any] | None:
         return None
     ends = None
     if number["low"] is not None and number["low"] != number["high"]:
-        ends = f"{_text(number['low'], unit)} to {_text(number['high'], unit)}"
+        low, high = number["low"], number["high"]
+        if unit == "share":  # Student's t knows no bounds, a share does
+            low, high = max(low, 0.0), min(high, 1.0)
+        ends = f"{_text(low, unit)} to {_text(high, unit)}"
     return {"value": number["value"], "text": _text(number["value"], unit), "ends": ends}
 
 
