@@ -187,11 +187,10 @@ def inspect(
       As `tfpdu.diffusion.measure_quality`; {"passed": True} where config.generator.floor is 0.
     """
     floor = settings.generator.floor
-    at = (step.key.get("iteration"), step.key.get("round")) if step else (None, None)
-    known = run.event("quality_gate", *at)
+    known = _recorded("quality_gate", step, run)
     if known is not None:
         return known
-    if not floor and run.event("memory", *at) is not None:
+    if not floor and _recorded("memory", step, run) is not None:
         return {"passed": True}
     real = rows.take(hashed_order(rows.ids, settings.seed, "gate")[: settings.gate_rows])
     say(f"quality gate: {len(real)} samples against {len(real)} real rows")
@@ -226,8 +225,7 @@ def note_traces(
       settings: of the run.
       run: its directory.
     """
-    at = (step.key.get("iteration"), step.key.get("round")) if step else (None, None)
-    if not len(rows) or run.event("traces", *at) is not None:
+    if not len(rows) or _recorded("traces", step, run) is not None:
         return
     try:
         found = measure_traces(generator, rows, _strangers(material), seed=settings.seed)
@@ -239,6 +237,12 @@ def note_traces(
 
 def _strangers(material: Material) -> Records:
     return concatenate([material.pools.non_members_calibration, material.pools.non_members_evaluation])
+
+
+def _recorded(event: str, step: Step | None, run: RunDirectory) -> dict[str, Any] | None:
+    """The event of a step, or of the whole run."""
+    key = _at(step)
+    return run.event(event, key.get("iteration"), key.get("round"))
 
 
 def _at(step: Step | None) -> dict[str, int]:

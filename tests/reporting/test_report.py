@@ -231,6 +231,7 @@ def test_run_in_progress_says_how_far_it_is(made_up_run):
     [
         (0.62, {"population": "originals"}, ("all originals, denoising loss", "may carry them")),
         (0.51, {"population": "forgotten", "iteration": 2}, ("forgotten by iteration 2", "no trace of them")),
+        (0.51, {"population": "forgotten", "round": 1, "after_iteration": 3}, ("forgotten by iteration 3",)),
     ],
 )
 def test_it_says_by_which_path_something_is_left(made_up_run, auc, lineage, words):

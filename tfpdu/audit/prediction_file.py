@@ -82,14 +82,17 @@ def join_predictions(path: str | Path, people: str | Path, columns: PredictionCo
     known: dict[str, dict[str, str]] = {}
     for name, row in zip(names, table.rows, strict=True):
         known.setdefault(name, row)
-    found = [number for number, name in enumerate(ids) if name in known]
+    found = [
+        (known[name] | row, line)
+        for name, row, line in zip(ids, answers.rows, answers.lines, strict=True)
+        if name in known
+    ]
     if not found:
         raise UserError(
             f"--predictions={path}: none of its {len(ids)} rows has a {columns.id!r} of {people}: it says"
             f" {ids[0]!r}, the table {next(iter(known))!r}"
         )
-    rows = {number: known[ids[number]] | answers.rows[number] for number in found}
-    kept = [number for number in found if not is_missing(rows[number][columns.label])]
+    kept = [(row, line) for row, line in found if not is_missing(row[columns.label])]
     again = len(names) - len(known)
     notes = [f"{again} rows of {people} have a {columns.id} that came before: the first counts"] if again else []
     notes += [
@@ -103,9 +106,7 @@ def join_predictions(path: str | Path, people: str | Path, columns: PredictionCo
     if not kept:
         raise UserError(f"--table={people}: no row that is predicted has a known {columns.label!r}")
     header = tuple(dict.fromkeys((*table.columns, *answers.columns)))
-    joined = Table(
-        answers.path, header, [rows[number] for number in kept], [answers.lines[number] for number in kept], {}
-    )
+    joined = Table(answers.path, header, [row for row, _ in kept], [line for _, line in kept], {})
     return _predictions(joined, columns), notes
 
 
