@@ -153,11 +153,12 @@ def test_a_server_that_keeps_the_version_keeps_it_from_being_called_withdrawn(re
     with FakeServer(repository.base / "models.config") as other:
         both = [server.address, other.address]
         publisher(repository, servers=both).publish(tiny.release(1))
+        publisher(repository, servers=both).publish(tiny.release(2, ("b",)), label="canary")  # loading takes its time
         client = Client(other.address, "toy")
         loaded = other.versions["toy", 1]
         loaded.users += 1  # a request that does not end
         with pytest.raises(UserError, match=rf"{other.address}: did not unload version 1 .*UNLOADING"):
-            publisher(repository, "a", servers=both, patience=0.5).publish(tiny.release(2, ("b",)))
+            publisher(repository, "a", servers=both, patience=2).publish(tiny.release(2, ("b",)))
         assert states(repository)[1] == "unlisted"
         assert client.labelled("stable") == 2
         loaded.users -= 1
