@@ -18,7 +18,11 @@ setup(
     python_requires=">=3.11,<3.12",
     packages=[*find_packages(include=["tfpdu", "tfpdu.*"]), "tfpdu_configs"],
     package_dir={"tfpdu_configs": "configs"},
-    package_data={"tfpdu": ["py.typed"], "tfpdu.reporting": ["*.html", "*.css"], "tfpdu.diffusion": ["weights/*/*"]},
+    package_data={
+        "tfpdu": ["py.typed"],
+        "tfpdu.reporting": ["*.html", "*.css"],
+        "tfpdu.diffusion": ["weights/*/*", "weights/*/critics/*/*"],
+    },
     entry_points={"console_scripts": ["tfpdu = tfpdu.cli.main:main"]},
     install_requires=[
         "tensorflow>=2.20,<2.21",

@@ -75,7 +75,9 @@ def measure(config: dict[str, Any], shape: tuple[int, ...], steps: int) -> dict[
                 step(batches.at(number), 0.999)
             rates.append(steps // TURNS * ours.batch / (time.perf_counter() - start))
             memory.append(_gigabytes())
-        generator = fit_generator(rows, dataclasses.replace(ours, images=ours.batch), directory, 0)
+        generator = fit_generator(
+            rows, dataclasses.replace(ours, images=ours.batch, candidates=1, critics=()), directory, 0
+        )
     count = 2 * ours.sample_batch
     arguments = rows.labels[:count], rows.attributes[:count], rows.ids[:count].tolist()
     generator.sample(*arguments)

@@ -23,7 +23,7 @@ from tfpdu.cli import app
 from tfpdu.common import files
 from tfpdu.common.errors import UserError
 
-VARIED = ("guidance", "guidance_low", "guidance_high", "steps", "churn")
+VARIED = ("guidance", "guidance_low", "guidance_high", "steps", "churn", "candidates")
 
 _CONFIG = app.define_config()
 _GENERATOR = flags.DEFINE_string("generator", "", "directory of a generator, or the name of one that comes with tfpdu")
@@ -83,7 +83,7 @@ def _main(argv: Sequence[str]) -> None:
     del argv
     if not _GENERATOR.value or not _OUTPUT.value:
         raise UserError("--generator and --output: expected a generator and a file for the results")
-    kind = int if _SETTING.value == "steps" else float
+    kind = int if _SETTING.value in ("steps", "candidates") else float
     try:
         values = [kind(word) for word in _VALUES.value]
     except ValueError as error:

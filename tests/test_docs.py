@@ -24,10 +24,11 @@ def generator(result: dict[str, Any]) -> list[str]:
     spread = f"{min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} seeds" if len(ratios) > 1 else "one seed"
     ratio = f"{result['cas_ratio']:.3f} ({spread})"
     learned, real = result["generator"], f"{100 * result['copy_ratio_real']:.1f}".replace(".0", "")
-    guidance, steps = learned["settings"]["guidance"], learned["settings"]["steps"]
+    ways = {"candidates": 1} | learned["settings"]  # older cards knew no candidates
+    asked = f"{ways['guidance']}, {ways['steps']}, {ways['candidates']}"
     classifier = {"scratch": "from scratch", "transferred": "transferred"}[result["classifier"]]
     return [
-        f"| {learned['images_seen']:,} | {guidance}, {steps} | {classifier} | {ratio} |"
+        f"| {learned['images_seen']:,} | {asked} | {classifier} | {ratio} |"
         f" {result['kid']:.3f} | {result['precision']:.2f}, {result['recall']:.2f} |"
         f" {100 * result['copy_ratio']:.1f} % ({real} %) |"
     ]
@@ -38,7 +39,7 @@ def sampling(lines: list[dict[str, Any]]) -> list[str]:
     return [
         f"at {first['images_seen']:,} images; {first['samples']:,} real rows taught it {100 * first['cas_real']:.1f} %",
         *(
-            f"| {line['guidance']} | {line['steps']} | {100 * line['cas']:.1f} % | {line['kid']:.3f} |"
+            f"| {line['guidance']} | {line.get('candidates', 1)} | {100 * line['cas']:.1f} % | {line['kid']:.3f} |"
             f" {line['precision']:.2f}, {line['recall']:.2f} |"
             for line in lines
         ),

@@ -438,6 +438,28 @@ def test_samples_are_steered_to_an_attribute_that_the_generator_never_learned(tm
     assert [e["n_original"] for e in iterations(tmp_path)] == [100, 50, 0]
 
 
+@pytest.mark.slow
+def test_critics_choose_among_candidates_and_the_run_says_how_often(tmp_path):
+    critics = {"generator__critics": ("label", "parity"), "generator__candidates": 3}
+    run_pdu(tiny_config(**critics, generator__critic_images=1024), tmp_path)
+    events = files.read_json_lines(tmp_path / "metrics.jsonl")
+    (told,) = [e for e in events if e["event"] == "generator"]
+    assert (told["candidates"], told["critics"]) == (3, ["label", "parity"])
+    for event in (e for e in events if e["event"] == "augment"):
+        asked = event["requested"] + event["redrawn"] + event["redrawn_copies"]
+        assert asked < event["candidates"] <= 3 * asked
+        assert 0 <= event["kept_unlike"] <= asked
+    drawn = material.gather(Settings.from_config(files.read_json(tmp_path / "config.json"))).drawn
+    for name in ("label", "parity"):
+        assert set(load_noisy_classifier(tmp_path / "generator" / "critics" / name).card["row_ids"]) == set(drawn.ids)
+
+
+def test_what_a_critic_tells_apart_has_to_be_learned_by_the_generator(tmp_path):
+    options = {"generator__steer": ("parity",), "generator__critic_images": 1024}
+    with pytest.raises(UserError, match=r"config.generator.critics\[1\]: unknown 'parity'"):
+        run_pdu(tiny_config(**options, generator__critics=("label", "parity")), tmp_path)
+
+
 def test_an_attribute_to_steer_to_has_to_exist(tmp_path):
     with pytest.raises(UserError, match=r"config.generator.steer\[0\]: unknown 'pariti', did you mean 'parity'"):
         run_pdu(tiny_config(generator__steer=("pariti",)), tmp_path)

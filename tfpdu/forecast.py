@@ -84,12 +84,14 @@ def minutes(material: Material, settings: Settings, added: int, rates: Rates) ->
             left = [rows for t, rows in enumerate(left) if not t or rows >= settings.generator.min_rows]
             generators, made, steps = len(left), sum(n - rows for rows in left), len(left)
         steering = len(settings.steer) * settings.noisy_classifier.images
+        critics = len(settings.generator.critics) * settings.generator.critic_images
+        draws = (1 + settings.generator.candidates) / 2  # between the one that is always drawn and all
         seconds |= {
             "judge and quality gate": (len(material.pools.auxiliary) * judges + 2 * gate * max(1, generators))
             * judge.epochs
             / rates.learn,
-            "generator": (generators * settings.generator.images + steering) / rates.generate,
-            "sampling": (made + gate * max(1, generators)) / rates.sample,
+            "generator": (generators * (settings.generator.images + critics) + steering) / rates.generate,
+            "sampling": draws * (made + gate * max(1, generators)) / rates.sample,
         }
     rows = 4 * settings.audit.rows + 2 * min(settings.audit.rows, n0)  # two roles of three overlapping populations
     learned: float = steps * n
@@ -135,7 +137,7 @@ def measure(material: Material, settings: Settings) -> Rates:
 
 def _generator_rates(drawn: Records, settings: Settings) -> tuple[float, float]:
     """Images a second of training and of sampling."""
-    few = dataclasses.replace(settings.generator, images=settings.generator.batch, min_rows=1)
+    few = dataclasses.replace(settings.generator, images=settings.generator.batch, min_rows=1, candidates=1, critics=())
     architecture = few.architecture(drawn.images.shape[1:], drawn.classes, tuple(s.cardinality for s in drawn.specs))
     with tempfile.TemporaryDirectory() as directory:
         batches = training_batches(drawn, few, settings.seed)

@@ -170,6 +170,8 @@ def _load(settings: Settings, problems: str | Path, home: str | Path) -> Records
     records = load(settings.data.name, problems=problems, home=home, **fields)
     names = [spec.name for spec in records.specs]
     one_of(names, **{f"config.generator.steer[{i}]": name for i, name in enumerate(settings.steer)})
+    learned = ["label", *(name for name in names if name not in settings.steer)]
+    one_of(learned, **{f"config.generator.critics[{i}]": name for i, name in enumerate(settings.generator.critics)})
     return records
 
 

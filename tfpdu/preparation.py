@@ -161,6 +161,8 @@ def note_generator(step: Step | None, generator: Generator, settings: Settings, 
         made["pretrained"] = settings.pretrained
     if settings.steer:
         made["steered_to"] = list(settings.steer)
+    if generator.settings.candidates > 1:
+        made |= {"candidates": generator.settings.candidates, "critics": list(generator.settings.critics)}
     run.record({"event": "generator", **_at(step), **made, "lineage": settings.generator.lineage})
 
 

@@ -46,8 +46,9 @@ def purge(run: RunDirectory, ids: Collection[str], settings: Settings) -> None:
 
 
 def cards(run: RunDirectory) -> list[Path]:
-    """The cards of all generators in the run directory."""
-    return sorted(run.file("generator").rglob("generator.json"))
+    """The cards of all generators in the run directory, and of their critics."""
+    found = run.file("generator")
+    return sorted([*found.rglob("generator.json"), *found.rglob("classifier.json")])
 
 
 def _without_pixels(records: Records, run: RunDirectory, gone: set[str]) -> None:

@@ -252,6 +252,7 @@ class Synthesis:
         """The new rows with shard and slice, and what the judge had drawn again."""
         settings = self._settings
         generate, tally = self._guarded(generator)
+        before = generator.tally.copy()
         shared: dict[str, Any] = {
             "settings": settings.augment,
             "seed": settings.seed,
@@ -275,7 +276,9 @@ class Synthesis:
         if settings.augment.scope == "shard":  # a row made for a shard stays there
             shard = _made_for(parts, step.makes)
         counts = {key: sum(getattr(p, key) for p in parts) for key in ("redrawn", "kept_although_different")}
-        return Table(records, shard, slices), {**counts, **{key: tally[key] for key in COPIES if key in tally}}
+        counts |= {key: tally[key] for key in COPIES if key in tally}
+        counts |= {key: count - before[key] for key, count in generator.tally.items()}
+        return Table(records, shard, slices), counts
 
     def _guarded(self, generator: Generator) -> tuple[Generate, Counter[str]]:
         """The generator with near-copies of its training rows drawn again, and the guard's tally.

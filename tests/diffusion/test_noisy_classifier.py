@@ -15,6 +15,7 @@ from tfpdu.data.records import AttributeSpec, Records
 from tfpdu.diffusion import NoisyClassifier, NoisyClassifierSettings, fit_noisy_classifier, load_noisy_classifier
 from tfpdu.diffusion.batches import Batches
 from tfpdu.diffusion.network import build_classifier
+from tfpdu.diffusion.noisy_classifier import ShiftedBatches
 
 SPREAD, SHIFT = 0.25, 0.08  # of the Gaussian images below, a pixel
 
@@ -46,6 +47,34 @@ def of_gaussians(tmp_path_factory):
     settings = dataclasses.replace(TINY_CLASSIFIER, images=60_000, batch=128, flip=False)
     directory = tmp_path_factory.mktemp("gaussians")
     return fit_noisy_classifier(gaussian_records(4000, 0.1, 0), "sign", settings, directory, seed=0)
+
+
+def test_training_images_are_moved_by_no_more_than_the_shift():
+    """Each is one of the 25 crops of its reflected picture, another one from step to step; of none, it stays."""
+    records = gaussian_records(32, 0.5, 3)
+    still, moved = (
+        ShiftedBatches(records, dataclasses.replace(TINY_CLASSIFIER, flip=False, shift=s), 4) for s in (0, 2)
+    )
+    seen = set()
+    for step in range(4):  # an epoch a step
+        before, after = still.at(step), moved.at(step)
+        np.testing.assert_array_equal(before.noise, after.noise)
+        np.testing.assert_array_equal(before.labels, after.labels)
+        for picture, found in zip(before.images, after.images, strict=True):
+            padded = np.pad(picture, ((2, 2), (2, 2), (0, 0)), "reflect")
+            crops = [(i, j) for i in range(5) for j in range(5) if np.array_equal(padded[i : i + 8, j : j + 8], found)]
+            assert crops
+            seen.update(crops)
+    assert len(seen) == 25
+    plain = Batches(records, dataclasses.replace(TINY_CLASSIFIER, flip=False).learning, 4)
+    np.testing.assert_array_equal(plain.at(2).images, still.at(2).images)
+
+
+def test_without_a_shift_the_identity_is_that_of_a_classifier_that_knew_of_none():
+    assert "shift" not in NoisyClassifierSettings().training()
+    assert NoisyClassifierSettings(shift=1).training()["shift"] == 1
+    with pytest.raises(UserError, match="shift"):
+        NoisyClassifierSettings(shift=-1)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.4, 1.0, 2.0])

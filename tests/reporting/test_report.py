@@ -407,6 +407,20 @@ def test_what_the_generator_remembers_stands_beside_what_chance_gives(made_up_ru
     assert "No sample of this run had to be drawn again as a near-copy." in text
 
 
+def test_candidates_and_what_their_critics_refused_are_told(made_up_run):
+    run = made_up_run(done=1)
+    run.everything()
+    events = run.events()
+    told = next(event for event in events if event["event"] == "generator")
+    made = next(event for event in events if event["event"] == "augment" and event["iteration"] == 1)
+    append_json_line(run.directory / "metrics.jsonl", told | {"candidates": 4, "critics": ["label", "parity"]})
+    append_json_line(run.directory / "metrics.jsonl", made | {"candidates": 1105, "kept_unlike": 38})
+    text = report(run).text
+    assert "Up to 4 candidates were drawn for each image, until critics of label, parity saw in it" in text
+    assert "1,105 in all; images kept although they never did: 38" in text
+    assert "candidates were drawn" not in report(made_up_run(done=1).everything()).text
+
+
 def test_a_private_generator_is_told_of_with_its_figures_and_their_reach(made_up_run):
     run = made_up_run(done=10)
     run.everything()

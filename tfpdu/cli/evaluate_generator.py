@@ -68,7 +68,7 @@ def _main(argv: Sequence[str]) -> None:
     if _OUTPUT.value:
         files.write_json(Path(_OUTPUT.value), result)
     if _CARD.value:
-        sampling = {name: getattr(settings.generator, name) for name in ("steps", "guidance")}
+        sampling = {name: getattr(settings.generator, name) for name in ("steps", "guidance", "candidates")}
         measured = {key: result[key] for key in (*_SHOWN, "realised")}
         note_metrics(_GENERATOR.value, result["classifier"], sampling | measured)
     print("\n".join(_lines(result)))

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tfpdu.common.validation import did_you_mean, non_negative, positive
 from tfpdu.data.records import UNKNOWN, AttributeSpec, Records
 from tfpdu.diffusion.cards import CHECKPOINT, as_json, finish, load_checked, refuse_another, rows_hash
 from tfpdu.diffusion.compiled import compiled
+from tfpdu.diffusion.critics import Critics, best_of, fit_critics, load_critics
 from tfpdu.diffusion.guidance import guided
 from tfpdu.diffusion.network import build_network
 from tfpdu.diffusion.noisy_classifier import NoisyClassifier
@@ -45,10 +47,14 @@ class Generator:
       label_names: the classes it can be asked for.
       row_ids: strings: the ids of its training rows.
       network: the Keras model F with the averaged weights.
+      critics: classifiers that choose among candidates, see `tfpdu.diffusion.critics`.
+      tally: where candidates are drawn, counts over all calls: "candidates" drawn, and "kept_unlike", images handed out
+        although a critic sees something else in them than was asked for.
     """
 
-    def __init__(self, network: keras.Model, card: dict[str, Any]):
-        self.network, self.card = network, card
+    def __init__(self, network: keras.Model, card: dict[str, Any], critics: Sequence[NoisyClassifier] = ()):
+        self.network, self.card, self.critics = network, card, tuple(critics)
+        self.tally: Counter[str] = Counter()
         self.settings = GeneratorSettings(**card["settings"])
         self._trained_on = tuple(AttributeSpec(name, tuple(values)) for name, values in card["attributes"])
         self._steering = Steering((), 0.0)
@@ -105,14 +111,16 @@ class Generator:
         non_negative(guidance=scale)
         if scale != 1 and not self.settings.drop_all:
             raise UserError(f"guidance: {scale} needs a generator trained with drop_all above 0")
-        images = np.empty((len(keys), *self.shape), np.uint8)
-        size = self.settings.sample_batch
-        with Progress("samples", len(keys), "images") as progress:
-            for start in range(0, len(keys), size):
-                safe_point()
-                part = slice(start, start + size)
-                images[part] = self._batch(labels[part], attributes[part], keys[part], scale)
-                progress.advance(len(images[part]))
+
+        def draw(rows: np.ndarray, keys: Sequence[str]) -> np.ndarray:
+            return self._draw(labels[rows], self._as_trained(labels[rows], attributes[rows]), keys, scale)
+
+        if self.settings.candidates == 1:
+            return draw(np.arange(len(keys)), keys)
+        critics = Critics(self.critics, ["label", *(spec.name for spec in self.specs)])
+        asked = np.column_stack([labels, attributes])  # (m, 1 + j)
+        images, drawn, unlike = best_of(draw, asked, keys, critics, self.settings.candidates)
+        self.tally.update(candidates=drawn, kept_unlike=unlike)
         return images
 
     def steered(self, classifiers: Sequence[NoisyClassifier], scale: float | None = None) -> "Generator":
@@ -134,7 +142,7 @@ class Generator:
         steering = Steering(tuple(classifiers), self.settings.steering if scale is None else scale)
         steering.check(self.shape, ["label", *(spec.name for spec in self._trained_on)])
         other = copy.copy(self)
-        other._steering = steering
+        other._steering, other.tally = steering, Counter()
         return other
 
     def for_specs(
@@ -173,7 +181,8 @@ class Generator:
             raise UserError(f"generator: it knows images of {list(self.shape)}, got {list(z.shape)}")
         positive(sigma=sigma)
         wanted = self._wanted(records.attributes, self._columns(records.specs))
-        labels, attributes = self._checked(records.labels, wanted, records.ids.tolist())
+        labels, wanted = self._checked(records.labels, wanted, records.ids.tolist())
+        attributes = self._as_trained(labels, wanted)
         clean, size = np.empty(z.shape), self.settings.sample_batch
         for start in range(0, len(z), size):
             safe_point()
@@ -209,6 +218,18 @@ class Generator:
             np.concatenate([attributes, np.full((gap, attributes.shape[1]), UNKNOWN, np.int32)]),
             np.concatenate([z, np.zeros((gap, *self.shape))]),
         )
+
+    def _draw(self, labels: np.ndarray, attributes: np.ndarray, keys: Sequence[str], scale: float) -> np.ndarray:
+        """One sample per key, whatever it shows: uint8[m, h, w, c]."""
+        images = np.empty((len(keys), *self.shape), np.uint8)
+        size = self.settings.sample_batch
+        with Progress("samples", len(keys), "images") as progress:
+            for start in range(0, len(keys), size):
+                safe_point()
+                part = slice(start, start + size)
+                images[part] = self._batch(labels[part], attributes[part], keys[part], scale)
+                progress.advance(len(images[part]))
+        return images
 
     def _batch(self, labels: np.ndarray, attributes: np.ndarray, keys: Sequence[str], scale: float) -> np.ndarray:
         s, m = self.settings, len(keys)
@@ -253,7 +274,7 @@ class Generator:
             wrong = (codes < UNKNOWN) | (codes >= values)
             if wrong.any():
                 raise UserError(f"generator: {name} {codes[wrong][0]} is unknown to it; it has {values} values")
-        return labels, self._as_trained(labels, attributes)
+        return labels, attributes
 
     def _as_trained(self, labels: np.ndarray, attributes: np.ndarray) -> np.ndarray:
         """Asks for a cell that was too small to condition on by its class alone, as it was shown in training."""
@@ -294,7 +315,9 @@ def fit_generator(records: Records, settings: GeneratorSettings, directory: str 
     course = f"{stable_hash(rows_hash(records), sorted(settings.training().items()), seed):016x}"
     earlier = read_json(directory / CARD) if (directory / CARD).exists() else None
     if earlier is not None and not _goes_on(earlier, settings, course):
-        return _finished(earlier, directory, settings, course)
+        key = _refuse_another(earlier, directory, settings, course)
+        fit_critics(records, settings, directory, seed)
+        return _finished(earlier, directory, settings, key)
 
     batches = training_batches(
         records, settings, seed, secret(directory / NOISE_KEY) if settings.private.epsilon else ""
@@ -306,6 +329,7 @@ def fit_generator(records: Records, settings: GeneratorSettings, directory: str 
     training.run()
     if settings.endless:
         training.save()
+    critics = fit_critics(records, settings, directory, seed)
     key = _training_key(course, settings, training.taken_up)
     card = {
         "id": _identity(key, settings),
@@ -322,7 +346,7 @@ def fit_generator(records: Records, settings: GeneratorSettings, directory: str 
     }
     write_json(directory / CARD, card)
     _remove_state(directory, settings)
-    return Generator(training.network, card)
+    return Generator(training.network, card, critics)
 
 
 def load_generator(directory: str | Path) -> Generator:
@@ -341,15 +365,20 @@ def load_generator(directory: str | Path) -> Generator:
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{directory / CARD}: not a generator's card ({error})") from None
     load_checked(network, directory, CARD, expected)
+    generator.critics = load_critics(directory, generator.settings.critics)
     return generator
 
 
 def with_sampling(generator: Generator, settings: GeneratorSettings) -> Generator:
-    """The same weights, sampled as `settings` say; it has the id of a generator that was trained with them."""
+    """The same weights, sampled as `settings` say; it has the id of a generator that was trained with them.
+
+    Critics are its own. Raises `UserError` where candidates are asked for and it has none.
+    """
     card = generator.card
-    identity = _identity(card["training_key"], settings)
-    ways = {name: getattr(settings, name) for name in SAMPLING + INTERVAL + CHURN}  # also those at their defaults
-    return Generator(generator.network, {**card, "id": identity, "settings": {**card["settings"], **ways}})
+    names = (*SAMPLING, *INTERVAL, *CHURN, "candidates")  # also those at their defaults
+    ways = {**card["settings"], **{name: getattr(settings, name) for name in names}}
+    identity = _identity(card["training_key"], GeneratorSettings(**ways))
+    return Generator(generator.network, {**card, "id": identity, "settings": ways}, generator.critics)
 
 
 def _identity(training_key: str, settings: GeneratorSettings) -> str:
@@ -362,12 +391,17 @@ def _training_key(course: str, settings: GeneratorSettings, taken_up: Sequence[i
     return f"{stable_hash(*parts):016x}" if len(parts) > 1 else course
 
 
-def _finished(card: Any, directory: Path, settings: GeneratorSettings, course: str) -> Generator:
-    """The generator in a directory that has a card; one that differs only in how it samples gets a new card."""
+def _refuse_another(card: Any, directory: Path, settings: GeneratorSettings, course: str) -> str:
+    """The training key of the generator in a directory that has a card; raises `UserError` where it is another's."""
     key = _training_key(course, settings, card.get("taken_up", ()) if isinstance(card, dict) else ())
     refuse_another(
         card, directory, "generator", ("training_key", key), {**settings.training(), "images": settings.images}
     )
+    return key
+
+
+def _finished(card: Any, directory: Path, settings: GeneratorSettings, key: str) -> Generator:
+    """The generator in a directory that has a card; one that differs only in how it samples gets a new card."""
     identity = _identity(key, settings)
     if card.get("id") != identity or card["settings"] != as_json(settings):
         changed = {"id": identity, "lineage": settings.lineage, "settings": as_json(settings)}

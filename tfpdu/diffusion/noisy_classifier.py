@@ -25,9 +25,10 @@ from keras import ops
 from tfpdu.common import UserError
 from tfpdu.common.files import read_json, write_json
 from tfpdu.common.seeds import stable_hash
-from tfpdu.common.validation import positive
+from tfpdu.common.validation import non_negative, positive
 from tfpdu.data.records import UNKNOWN, AttributeSpec, Records
-from tfpdu.diffusion.batches import Batches
+from tfpdu.data.views import ViewPolicy, render
+from tfpdu.diffusion.batches import Batch, Batches
 from tfpdu.diffusion.cards import CHECKPOINT, finish, load_checked, refuse_another, rows_hash
 from tfpdu.diffusion.compiled import Loss, compiled, gradient_of
 from tfpdu.diffusion.network import Architecture, build_classifier
@@ -48,6 +49,7 @@ class NoisyClassifierSettings:
       p_mean, p_std: training noise levels follow ln sigma ~ N(p_mean, p_std^2). They lie above the generator's own,
         since a sample's attributes are settled while its details are still noise.
       flip: mirror half of the images left to right; as the generator's.
+      shift: pixels, at most, that training images are moved in either direction, see `tfpdu.data.views`.
       sample_batch: images judged at a time; short batches are filled up to it.
       batch, learning_rate, warm_up, ema, sigma_data, checkpoint_images: as in `GeneratorSettings`.
     """
@@ -65,17 +67,20 @@ class NoisyClassifierSettings:
     p_std: float = 1.2
     sigma_data: float = 0.5
     flip: bool = True
+    shift: int = 0
     sample_batch: int = 64
     checkpoint_images: int = 50_000
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
+        non_negative(shift=self.shift)
         _ = self.learning  # raises when something is out of range
 
     @property
     def learning(self) -> GeneratorSettings:
         """The same as settings of a training, in which no condition is hidden and no cell is merged."""
-        return GeneratorSettings(**dataclasses.asdict(self), attention=False, drop_each=0, drop_all=0, min_cell=0)
+        shared = {name: value for name, value in dataclasses.asdict(self).items() if name != "shift"}
+        return GeneratorSettings(**shared, attention=False, drop_each=0, drop_all=0, min_cell=0)
 
     def architecture(self, image_shape: tuple[int, ...]) -> Architecture:
         """The network for such images; raises `UserError` when they do not fit."""
@@ -83,8 +88,24 @@ class NoisyClassifierSettings:
 
     def training(self) -> dict[str, Any]:
         """The settings that the trained weights depend on."""
-        neutral = ("sample_batch", "checkpoint_images")
+        neutral = ("sample_batch", "checkpoint_images") + (() if self.shift else ("shift",))
         return {name: value for name, value in dataclasses.asdict(self).items() if name not in neutral}
+
+
+class ShiftedBatches(Batches):
+    """Batches whose images are moved by up to `settings.shift` pixels, another way each time."""
+
+    def __init__(self, records: Records, settings: NoisyClassifierSettings, seed: int):
+        super().__init__(records, settings.learning, seed)
+        self._policy = ViewPolicy(flip=False, shift=settings.shift)
+
+    def at(self, step: int) -> Batch:
+        """The batch of a step, counted from 0."""
+        batch = super().at(step)
+        if not self._policy.shift:
+            return batch
+        ids = self._ids[self._rows(step)]
+        return dataclasses.replace(batch, images=render(batch.images, ids, step, self._policy, self._seed))
 
 
 class NoisyClassifier:
@@ -228,7 +249,7 @@ def fit_noisy_classifier(
         network,
         _weighted_losses(network, table, settings),
         settings.learning,
-        Batches(table, settings.learning, own_seed),
+        ShiftedBatches(table, settings, own_seed),
         key,
         directory / CHECKPOINT,
         f"classifier of {attribute!r}",

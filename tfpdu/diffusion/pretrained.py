@@ -20,12 +20,20 @@ def load_pretrained(name: str, settings: GeneratorSettings, flag: str = "config.
       name: of a generator that comes with the package, or a directory with generator.json and its weights (the
         generator/ of another run).
       settings: steps, guidance and the other settings of sampling are taken from here, all others from the card.
+        Critics are those that it was trained with.
       flag: where the user named it, for messages.
 
     Raises:
-      UserError: neither a known name nor such a directory, or damaged files (their SHA-256 is on the card).
+      UserError: neither a known name nor such a directory, damaged files (their SHA-256 is on the card), or candidates
+        asked of a generator without critics.
     """
-    return with_sampling(load_generator(_directory(name, flag)), settings)
+    generator = load_generator(_directory(name, flag))
+    if settings.candidates > 1 and not generator.critics:
+        raise UserError(
+            f"{flag}={name}: it has no critic to choose among config.generator.candidates={settings.candidates};"
+            " expected 1"
+        )
+    return with_sampling(generator, settings)
 
 
 def pretrained_rows(name: str, flag: str = "config.generator.pretrained") -> tuple[str, ...]:

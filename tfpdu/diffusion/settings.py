@@ -13,6 +13,7 @@ from tfpdu.diffusion.sampler import Churn, Sampler, sigma_schedule
 SAMPLING = ("sigma_min", "sigma_max", "rho", "steps", "sampler", "guidance", "steering", "sample_batch")
 INTERVAL = ("guidance_low", "guidance_high")
 CHURN = ("churn", "churn_low", "churn_high", "churn_noise")
+CHOICE = ("candidates", "critics", "critic_images", "critic_widths")
 NEUTRAL = ("lineage", "min_rows", "floor", "checkpoint_images")
 
 
@@ -50,6 +51,11 @@ class GeneratorSettings:
         classifiers of them; 0 is off, see `tfpdu.diffusion.steering`.
       sample_batch: images sampled at a time; short batches are filled up to it, so that a sample does not depend on
         its companions.
+      candidates: the most samples that are drawn for one image, until the critics see in it what was asked for, see
+        `tfpdu.diffusion.critics`; 1 asks no critic.
+      critics: what critics tell apart: "label", attributes; each learns the generator's rows, beside it.
+      critic_images: training images that each critic sees, counted with repetition.
+      critic_widths: channels of each level of a critic; every level after the first halves the resolution.
       lineage: 'keep' (trained on the originals), 'public' (on rows outside the data set) or 'strict' (a deletion
         retires the generator); recorded on the card.
       min_rows: fewer training rows are refused.
@@ -95,6 +101,10 @@ class GeneratorSettings:
     guidance_high: float = 1000.0
     steering: float = 4.0
     sample_batch: int = 64
+    candidates: int = 1
+    critics: tuple[str, ...] = ()
+    critic_images: int = 100_000
+    critic_widths: tuple[int, ...] = (32, 64)
     lineage: str = "keep"
     min_rows: int = 100
     floor: float = 0.5
@@ -105,11 +115,14 @@ class GeneratorSettings:
         if not isinstance(self.private, PrivateSettings):  # a mapping, as in a config or on a card
             object.__setattr__(self, "private", PrivateSettings(**self.private))
         object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
+        object.__setattr__(self, "critic_widths", tuple(int(width) for width in self.critic_widths))
+        object.__setattr__(self, "critics", tuple(str(name) for name in self.critics))
         positive(images=self.images, batch=self.batch, learning_rate=self.learning_rate, sigma_data=self.sigma_data)
         positive(
             ema=self.ema, p_std=self.p_std, checkpoint_images=self.checkpoint_images, sample_batch=self.sample_batch
         )
         positive(min_rows=self.min_rows, decay_images=self.decay_images)
+        positive(candidates=self.candidates, critic_images=self.critic_images)
         non_negative(min_cell=self.min_cell, guidance=self.guidance, steering=self.steering, warm_up=self.warm_up)
         in_range(0, 1, drop_each=self.drop_each, drop_all=self.drop_all, warm_up=self.warm_up, ema=self.ema)
         in_range(0, 1, floor=self.floor)
@@ -128,6 +141,14 @@ class GeneratorSettings:
         sigma_schedule(self.steps, self.sigma_min, self.sigma_max, self.rho)  # raises when they do not fit
         if self.endless and self.private.epsilon:
             raise UserError("schedule: rsqrt has no end, and private training spends its epsilon on one; use cosine")
+        if self.candidates > 1 and not self.critics:
+            raise UserError(
+                f"candidates: {self.candidates} need a critic that chooses; expected critics, e.g. ('label',)"
+            )
+        if self.critics and self.private.epsilon:
+            raise UserError(
+                "critics: they learn the rows without noise, which private.epsilon does not cover; expected ()"
+            )
         if self.guidance != 1 and not self.drop_all:
             raise UserError(f"guidance: {self.guidance} needs an unconditional model; expected drop_all above 0")
 
@@ -161,13 +182,15 @@ class GeneratorSettings:
         unused: tuple[str, ...] = ("images",) if self.endless else ("schedule", "decay_images")
         unused += () if self.private.epsilon else ("private",)
         return {
-            k: v for k, v in dataclasses.asdict(self).items() if k not in SAMPLING + INTERVAL + CHURN + NEUTRAL + unused
+            k: v
+            for k, v in dataclasses.asdict(self).items()
+            if k not in SAMPLING + INTERVAL + CHURN + CHOICE + NEUTRAL + unused
         }
 
     def sampling(self) -> dict[str, Any]:
         """The settings that samples depend on beside the weights."""
         # What is not used is left out, so that samples keep the id of a generator that knew no such setting.
-        names = SAMPLING + (CHURN if self.churn else ())
+        names = SAMPLING + (CHURN if self.churn else ()) + (CHOICE if self.candidates > 1 else ())
         if any(getattr(self, name) != getattr(type(self), name) for name in INTERVAL):
             names += INTERVAL
         return {k: v for k, v in dataclasses.asdict(self).items() if k in names}

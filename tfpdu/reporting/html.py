@@ -200,7 +200,10 @@ def _capacity(run: RunData) -> dict[str, Any] | None:
     }
 
 
-_AUGMENT_COUNTS = ("requested", "redrawn", "kept_although_different", "redrawn_copies", "kept_copies")
+_AUGMENT_COUNTS = (
+    *("requested", "redrawn", "kept_although_different"),
+    *("redrawn_copies", "kept_copies", "candidates", "kept_unlike"),
+)
 
 
 def _groups(run: RunData) -> dict[str, Any] | None:
