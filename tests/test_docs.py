@@ -40,7 +40,7 @@ def sampling(lines: list[dict[str, Any]]) -> list[str]:
         f"at {first['images_seen']:,} images; {first['samples']:,} real rows taught it {100 * first['cas_real']:.1f} %",
         *(
             f"| {line['guidance']} | {line.get('candidates', 1)} | {100 * line['cas']:.1f} % | {line['kid']:.3f} |"
-            f" {line['precision']:.2f}, {line['recall']:.2f} |"
+            f" {line['precision']:.2f}, {line['recall']:.2f} | {line['samples_per_second']:.0f} |"
             for line in lines
         ),
     ]
