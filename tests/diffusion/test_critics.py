@@ -157,6 +157,7 @@ def test_a_run_knows_the_cards_of_critics_too(critical, tmp_path):
     assert [path.name for path in cards(run)] == ["classifier.json", "generator.json"]
 
 
+@pytest.mark.slow
 def test_trained_together_and_killed_in_the_critic_they_are_the_same(critical, tmp_path, monkeypatch):
     whole, calls = Batches.at, iter(range(10**6))
 
