@@ -28,6 +28,7 @@ from tfpdu.diffusion.settings import GeneratorSettings
 
 DIRECTORY = "critics"  # below the generator's
 SIGMA = 0.05  # the noise level at which finished samples are read: below what can be seen
+BLOCK = 1024  # images that are in memory as floats at once
 P_MEAN, P_STD = -2.5, 1.0  # of ln sigma in training: around SIGMA; the noise stands in for further rows
 
 
@@ -56,7 +57,9 @@ class Critics:
         """
         shown, likelihood = np.ones(len(images), bool), np.zeros(len(images))
         for critic, column in zip(self.classifiers, self._columns, strict=True):
-            logs, codes = critic.log_probabilities(images / 127.5 - 1, SIGMA), asked[:, column]  # (m, values), (m,)
+            parts = (images[start : start + BLOCK] / 127.5 - 1 for start in range(0, len(images), BLOCK))
+            logs = np.concatenate([critic.log_probabilities(part, SIGMA) for part in parts])  # (m, values)
+            codes = asked[:, column]
             wanted = codes != UNKNOWN
             own = logs[np.arange(len(images)), codes]
             shown &= ~wanted | (own == logs.max(axis=1))
