@@ -7,9 +7,10 @@ softmax falls from 1 to sigma_data / sigma, as the log-odds of two Gaussians of 
 sigma^2 grad_z log p, which is added to an image in [-1, 1], stays of the size of an image at every sigma; without it,
 it would grow like sigma, and so would any error of F.
 
-A classifier must not learn from rows that the generator or the ensemble learns from: its gradients enter every sample,
-so rows to be forgotten would live on in it, and the audit's non-members would no longer be strangers to the samples.
-Rows for it come from the auxiliary pool.
+A classifier that steers must not learn from rows that the generator or the ensemble learns from: its gradients enter
+every sample, so rows to be forgotten would live on in it, and the audit's non-members would no longer be strangers to
+the samples. Rows for it come from the auxiliary pool. A critic, which only chooses among samples, learns the generator's
+own rows and goes with it, see `tfpdu.diffusion.critics`.
 
 Reference: Dhariwal & Nichol (2021), "Diffusion models beat GANs on image synthesis", section 4 and appendix H.
 """
@@ -218,8 +219,8 @@ def fit_noisy_classifier(
     all values are equally common.
 
     Args:
-      records: auxiliary rows, never those of a generator or of an ensemble (see the module; the caller decides). Those
-        on which the attribute is unknown are left out.
+      records: for steering auxiliary rows, for a critic those of its generator (see the module; the caller decides).
+        Those on which the attribute is unknown are left out.
       attribute: its name.
       settings: see `NoisyClassifierSettings`.
       directory: gets `classifier.json` (the card), `ema.weights.h5` and, until training ends, `checkpoint.npz`.
