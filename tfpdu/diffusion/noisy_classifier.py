@@ -9,8 +9,8 @@ it would grow like sigma, and so would any error of F.
 
 A classifier that steers must not learn from rows that the generator or the ensemble learns from: its gradients enter
 every sample, so rows to be forgotten would live on in it, and the audit's non-members would no longer be strangers to
-the samples. Rows for it come from the auxiliary pool. A critic, which only chooses among samples, learns the generator's
-own rows and goes with it, see `tfpdu.diffusion.critics`.
+the samples. Rows for it come from the auxiliary pool. A critic, which only chooses among samples, learns the rows of
+its generator and goes with it, see `tfpdu.diffusion.critics`.
 
 Reference: Dhariwal & Nichol (2021), "Diffusion models beat GANs on image synthesis", section 4 and appendix H.
 """
