@@ -5,7 +5,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,15 @@ from tfpdu.bias.priors import cells_of
 from tfpdu.common import say
 from tfpdu.common.determinism import configure
 from tfpdu.data import Records
-from tfpdu.diffusion import fit_generator
+from tfpdu.diffusion import GeneratorSettings, fit_generator
 from tfpdu.diffusion.training import Training, training_batches
 from tfpdu.ensemble import Ensemble
 from tfpdu.ensemble.trainer import Rows, Span, Trainer
 from tfpdu.material import Material, gather
 from tfpdu.settings import Settings
 from tfpdu.tables import bases_of
+
+Known = dict[str, tuple[float, float]]  # what was timed -> its two rates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,20 +38,24 @@ class Rates:
     sample: float = float("inf")
 
 
-def forecast_minutes(config: Mapping[str, Any]) -> float:
-    """How long a run would take on this machine, in minutes; raises as `forecast` does."""
-    _, _, _, stages = _stages(config)
+def forecast_minutes(config: Mapping[str, Any], known: Known) -> float:
+    """How long a run would take on this machine, in minutes; raises as `forecast` does.
+
+    Args:
+      config: of the run.
+      known: rates of earlier forecasts, taken where this run does the same work; its own are added.
+    """
+    _, _, _, stages = _stages(config, known)
     return sum(stages.values())
 
 
-def _stages(config: Mapping[str, Any]) -> tuple[Settings, Material, int, dict[str, float]]:
+def _stages(config: Mapping[str, Any], known: Known) -> tuple[Settings, Material, int, dict[str, float]]:
     """The settings, the data, the rows that Algorithm 1 adds, and the minutes of each stage."""
     settings = Settings.from_config(config)
     configure(settings.ensemble.threads)
     material = gather(settings)
     added = _additions(material, settings)
-    say("measuring this machine ...")
-    return settings, material, added, minutes(material, settings, added, measure(material, settings))
+    return settings, material, added, minutes(material, settings, added, measure(material, settings, known))
 
 
 def forecast(config: Mapping[str, Any]) -> str:
@@ -60,7 +66,7 @@ def forecast(config: Mapping[str, Any]) -> str:
     Raises:
       UserError: as `run_pdu` would.
     """
-    settings, material, added, stages = _stages(config)
+    settings, material, added, stages = _stages(config, {})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
     growth = added * material.drawn.images[0].nbytes * 4 / 2**30
     lines = _data_lines(material, settings, added)
@@ -118,9 +124,28 @@ def mean_cost(settings: Settings, rows: int, originals: int, steps: int) -> floa
     return sum(bases_of(settings, rows, leaving).costs[:steps]) / steps
 
 
-def measure(material: Material, settings: Settings) -> Rates:
-    """Times a few steps of each kind."""
+def measure(material: Material, settings: Settings, known: Known) -> Rates:
+    """Times a few steps of each kind, but for those that are known."""
     drawn = material.drawn
+    rows = (drawn.images.shape[1:], drawn.classes, settings.views)
+    alike = dataclasses.replace(settings.ensemble, shards=1, epochs=1, slices=1, slice_order="even")
+    learn, evaluate = _timed(f"{rows} {alike}", known, lambda: _ensemble_rates(drawn, settings))
+    if settings.augment.method != "diffusion":
+        return Rates(learn, evaluate)
+    few = dataclasses.replace(settings.generator, images=settings.generator.batch, min_rows=1, candidates=1, critics=())
+    generator = _timed(f"{rows} {drawn.specs} {few}", known, lambda: _generator_rates(drawn, few, settings.seed))
+    return Rates(learn, evaluate, *generator)
+
+
+def _timed(what: str, known: Known, rates: Callable[[], tuple[float, float]]) -> tuple[float, float]:
+    if what not in known:
+        say("measuring this machine ...")
+        known[what] = rates()
+    return known[what]
+
+
+def _ensemble_rates(drawn: Records, settings: Settings) -> tuple[float, float]:
+    """Images a second of learning and of evaluating."""
     some = drawn.take(np.arange(min(len(drawn), 6 * settings.ensemble.batch)))
     trainer = Trainer(settings.ensemble, settings.views, drawn.classes, drawn.images.shape[1:], settings.seed)
     trainer.start(0)
@@ -129,21 +154,17 @@ def measure(material: Material, settings: Settings) -> Rates:
     learn = len(some) / trainer.train(rows, Span(0, 1))
     ensemble = Ensemble([trainer.model.get_weights()], trainer.model, settings.ensemble)
     ensemble.probabilities(some.images)
-    evaluate = len(some) / _seconds(lambda: ensemble.probabilities(some.images))
-    if settings.augment.method != "diffusion":
-        return Rates(learn, evaluate)
-    return Rates(learn, evaluate, *_generator_rates(drawn, settings))
+    return learn, len(some) / _seconds(lambda: ensemble.probabilities(some.images))
 
 
-def _generator_rates(drawn: Records, settings: Settings) -> tuple[float, float]:
+def _generator_rates(drawn: Records, few: GeneratorSettings, seed: int) -> tuple[float, float]:
     """Images a second of training and of sampling."""
-    few = dataclasses.replace(settings.generator, images=settings.generator.batch, min_rows=1, candidates=1, critics=())
     architecture = few.architecture(drawn.images.shape[1:], drawn.classes, tuple(s.cardinality for s in drawn.specs))
     with tempfile.TemporaryDirectory() as directory:
-        batches = training_batches(drawn, few, settings.seed)
-        training = Training.of_denoiser(architecture, few, batches, settings.seed, "", Path(directory) / "none.npz")
+        batches = training_batches(drawn, few, seed)
+        training = Training.of_denoiser(architecture, few, batches, seed, "", Path(directory) / "none.npz")
         rate = training.images_per_second()
-        generator = fit_generator(drawn, few, directory, settings.seed)
+        generator = fit_generator(drawn, few, directory, seed)
     size = min(few.sample_batch, len(drawn))
     arguments = (drawn.labels[:size], drawn.attributes[:size], drawn.ids[:size].tolist())
     generator.sample(*arguments)  # compiles

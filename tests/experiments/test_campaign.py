@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -229,7 +230,24 @@ def test_the_page_shows_variants_differences_figures_and_what_is_missing(cells, 
     assert "samples.png" not in text  # none were kept
     svg = (tmp_path / "out/attacks-loop.svg").read_text(encoding="utf-8")
     assert svg.startswith('<svg xmlns="http://www.w3.org/2000/svg"')
+    assert {"Moments", "M-Loss"} <= set(re.findall(r">([\w-]+)</text>", svg))  # it says which line is which
+    assert "@media (prefers-color-scheme: dark)" in svg
     assert (tmp_path / "out/groups-loop-superclass.svg").is_file()
+
+
+def test_a_published_course_is_drawn_beside_ours(cells, tmp_path):
+    finish(cells[0])
+    summary = collect(cells[:1], tmp_path / "out")
+    published = {"place": "Table I", "kind": "value", "unit": "share", "verdict": "better", "reason": ""}
+    summary["variants"]["loop"]["paper"] = [
+        {**published, "name": f"testing accuracy, iteration {t}", "measure": f"test_accuracy@{t}", "published": 0.64,
+         "measured": 0.7, "ci_low": 0.68, "ci_high": 0.72}
+        for t in (1, 2, 3)
+    ]  # fmt: skip
+    write_experiment_page(tmp_path / "out", summary, MEASURES)
+    course = (tmp_path / "out/course-loop-test-accuracy.svg").read_text(encoding="utf-8")
+    assert {"ours", "the paper"} <= set(re.findall(r">([\w ]+)</text>", course))
+    assert "paper 64.0% at first, 64.0% at last; ours 70.0% at first, 70.0% at last" in course
 
 
 # ---- the command ------------------------------------------------------------------------------------------------

@@ -124,9 +124,10 @@ def _summarise(experiment: "Experiment", output: Path) -> None:
 def _forecast(cells: "Sequence[Cell]", root: Path) -> list[str]:
     """A line a run: minutes, and the command; the minutes are kept for the run itself."""
     from tfpdu.common import files
-    from tfpdu.forecast import forecast_minutes
+    from tfpdu.forecast import Known, forecast_minutes
 
     minutes: dict[str, float] = {}
+    known: Known = {}
     lines, total = [], 0.0
     for cell in cells:
         if cell.done:
@@ -134,7 +135,7 @@ def _forecast(cells: "Sequence[Cell]", root: Path) -> list[str]:
             continue
         if cell.variant.name not in minutes:
             try:
-                minutes[cell.variant.name] = forecast_minutes(cell.config)
+                minutes[cell.variant.name] = forecast_minutes(cell.config, known)
             except UserError as error:  # data or weights that are not here; the other runs are told of all the same
                 lines.append(f"         ?  {cell.command}  ({error})")
                 continue

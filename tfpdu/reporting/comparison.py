@@ -10,7 +10,7 @@ from tfpdu.common import UserError
 from tfpdu.ensemble.settings import PLACEMENT
 from tfpdu.reporting.formatting import aligned, count, duration, percent
 from tfpdu.reporting.measurements import Measured, measurements, over_seeds
-from tfpdu.reporting.paper import AT_LEAST, ORDER, SEEN, Published, Setting, main_paper
+from tfpdu.reporting.paper import AT_LEAST, ORDER, SEEN, VALUE, Published, Setting, main_paper
 from tfpdu.reporting.run_data import RunData, read_run
 
 REPRODUCED, BETTER, WORSE, NOT_COMPARABLE = "reproduced", "better", "worse", "not comparable"
@@ -202,6 +202,22 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, item in tree.items():
         found |= flat(item, f"{prefix}{key}.") if isinstance(item, Mapping) else {f"{prefix}{key}": item}
     return found
+
+
+def courses(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, list[dict[str, Any]]]]:
+    """(measure, title, points) of each quantity that is published for two iterations or more.
+
+    Args:
+      rows: of `Line.as_json`.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        measure, _, at = row["measure"].partition("@")
+        if at.isdigit() and row["kind"] == VALUE:
+            found.setdefault(measure, []).append({**row, "iteration": int(at)})
+    return [
+        (measure, points[0]["name"].partition(",")[0], points) for measure, points in found.items() if len(points) > 1
+    ]
 
 
 # ---- words -------------------------------------------------------------------------------------------------

@@ -12,13 +12,14 @@ from tfpdu.reporting.comparison import (
     RULE,
     Comparison,
     Line,
+    courses,
     interval_text,
     ours_text,
     published_text,
 )
 from tfpdu.reporting.figures import published_chart
 from tfpdu.reporting.html import environment, stylesheet
-from tfpdu.reporting.paper import CONTRADICTIONS, VALUE
+from tfpdu.reporting.paper import CONTRADICTIONS
 
 
 def write_comparison_page(path: Path, comparison: Comparison) -> None:
@@ -29,7 +30,10 @@ def write_comparison_page(path: Path, comparison: Comparison) -> None:
     text = page.render(
         runs=comparison.runs,
         tally=comparison.tally,
-        charts=[(title, Markup(svg)) for title, svg in _charts(told)],
+        charts=[
+            (title, Markup(published_chart(f"course-{measure}", title, points)))
+            for measure, title, points in courses([line.as_json() for line in told])
+        ],
         rows=[(line, published_text(line), ours_text(line), interval_text(line)) for line in told],
         notes=_together(told, lambda line: line.published.note),
         reasons=_together(rest, lambda line: line.reason),
@@ -39,29 +43,6 @@ def write_comparison_page(path: Path, comparison: Comparison) -> None:
         version=tfpdu.__version__,
     )
     write_text(path, text)
-
-
-def _charts(lines: Sequence[Line]) -> list[tuple[str, str]]:
-    """(title, SVG) of each quantity that is published for two iterations or more."""
-    courses: dict[str, list[Line]] = {}
-    for line in lines:
-        measure, _, at = line.published.measure.partition("@")
-        if at.isdigit() and line.published.kind == VALUE:
-            courses.setdefault(measure, []).append(line)
-    found = []
-    for measure, course in courses.items():
-        if len(course) < 2:
-            continue
-        title = course[0].published.name.partition(",")[0]
-        found.append((title, published_chart(f"course-{measure}", title, [_point(line) for line in course])))
-    return found
-
-
-def _point(line: Line) -> dict[str, object]:
-    published, ours = line.published, line.measured
-    values = {"measured": ours.value, "low": ours.low, "high": ours.high} if ours else {}
-    at = int(published.measure.partition("@")[2])
-    return {"iteration": at, "unit": published.unit, "published": published.value, **values}
 
 
 def _together(lines: Sequence[Line], words: Callable[[Line], str]) -> list[tuple[str, list[str]]]:

@@ -11,10 +11,11 @@ import tfpdu
 from tfpdu.common.files import write_text
 from tfpdu.reporting import figures
 from tfpdu.reporting.attacks import attack_name
-from tfpdu.reporting.comparison import number_text
+from tfpdu.reporting.comparison import courses, number_text
 from tfpdu.reporting.figures import Stage
 from tfpdu.reporting.formatting import decimal, nats
 from tfpdu.reporting.html import environment, stylesheet
+from tfpdu.reporting.style import standalone
 
 Numbers = Mapping[str, Mapping[str, Any]]  # {measure: value, low, high, runs, interval}
 _SUCCESS = re.compile(r"^success/(?!strongest)(\w+)@(\d+)$")
@@ -31,9 +32,7 @@ def write_experiment_page(directory: Path, summary: Mapping[str, Any], measures:
     variants = summary["variants"]
     drawn = {name: _charts(name, variant) for name, variant in variants.items()}
     for file, _, svg in (chart for charts in drawn.values() for chart in charts):
-        write_text(
-            directory / f"{file}.svg", svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
-        )
+        write_text(directory / f"{file}.svg", standalone(svg))
     page = environment().get_template("experiment.html")
     text = page.render(
         summary=summary,
@@ -109,8 +108,12 @@ def _charts(name: str, variant: Mapping[str, Any]) -> list[tuple[str, str, str]]
     if len({row["forget_fraction"] for row in rows}) > 1:
         names = list(dict.fromkeys(row["attack"] for row in rows))
         chart = _plain(f"attacks-{name}")
-        svg = figures.attack_chart(chart, "all originals", rows, names, figures.attack_limits(rows))
-        found.append((chart, f"Attack success: {', '.join(names)}", svg))
+        svg = figures.attack_chart(chart, "all originals", rows, names, figures.attack_limits(rows), named=True)
+        found.append((chart, "Attack success on all originals; 50% is guessing", svg))
+    for measure, title, points in courses(variant["paper"]):
+        chart = _plain(f"course-{name}-{measure}")
+        words = f"{title.capitalize()}, iteration by iteration, beside the paper’s"
+        found.append((chart, words, figures.published_chart(chart, title, points, named=True)))
     for attribute in dict.fromkeys(key.split("/")[1].split("=")[0] for key in numbers if key.startswith("accuracy/")):
         stages = [
             Stage(words, role, marker, glyph, _groups(numbers, attribute, at))

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from tfpdu.reporting.formatting import duration, nats, percent
-from tfpdu.reporting.style import chart, color, series, themed_svg
+from tfpdu.reporting.style import chart, color, legend, series, themed_svg
 
 CLOCK = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800)  # seconds between marks
 MAX_CELLS = 24  # more bars than this in one chart are not read
@@ -186,7 +186,12 @@ def time_chart(name: str, iterations: Sequence[Row]) -> str:
 
 
 def attack_chart(
-    name: str, population: str, rows: Sequence[Row], attacks: Sequence[str], limits: tuple[float, float]
+    name: str,
+    population: str,
+    rows: Sequence[Row],
+    attacks: Sequence[str],
+    limits: tuple[float, float],
+    named: bool = False,
 ) -> str:
     """Attack success against the share of originals forgotten, with interval bands and the 50 % line.
 
@@ -196,6 +201,7 @@ def attack_chart(
       rows: audit.json rows of this population, each with `forget_fraction` added; rates in [0, 1].
       attacks: all attacks of the report, so that each keeps its colour in every panel.
       limits: the y range that all panels share.
+      named: whether the drawing itself says which line is which.
     """
     with chart(3.1, 2.5) as (figure, axes):
         axes.axhline(0.5, color=color("ink"), linewidth=1.1)
@@ -209,39 +215,45 @@ def attack_chart(
             rates = [_number(row, "success_rate") for row in mine]
             low, high = ([_number(row, key) for row in mine] for key in ("ci_low", "ci_high"))
             axes.fill_between(at, low, high, color=color(role), alpha=0.1, linewidth=0)
-            axes.plot(at, rates, marker=marker, color=color(role), linestyle=dash, linewidth=1.5, ms=4)
+            axes.plot(at, rates, marker=marker, color=color(role), linestyle=dash, linewidth=1.5, ms=4, label=attack)
             drawn.append(f"{attack} {percent(rates[0])} at first, {percent(rates[-1])} at last")
         _forget_axis(axes)
         _percent_axis(axes.yaxis)
         axes.set_ylim(*limits)
         axes.set_ylabel("attack success")
+        if named:
+            legend(figure)
         return themed_svg(figure, name, f"Attack success on {population}. {'; '.join(drawn)}")
 
 
-def published_chart(name: str, title: str, points: Sequence[Row]) -> str:
+def published_chart(name: str, title: str, points: Sequence[Row], named: bool = False) -> str:
     """A published course over the iterations, and ours with its interval.
 
     Args:
       name: unique in the page.
       title: what is measured.
-      points: {"iteration", "unit", "published", "measured", "low", "high"} of each; low and high may be None.
+      points: {"iteration", "unit", "published", "measured", "ci_low", "ci_high"} of each; the ends may be None.
+      named: whether the drawing itself says which line is which.
     """
     seconds = points[0]["unit"] == "seconds"
     at = [point["iteration"] for point in points]
     theirs, ours, low, high = (
-        np.array([_number(point, key) for point in points]) for key in ("published", "measured", "low", "high")
+        np.array([_number(point, key) for point in points]) for key in ("published", "measured", "ci_low", "ci_high")
     )
     with chart(3.1, 2.5) as (figure, axes):
         axes.fill_between(at, low, high, color=color("blue"), alpha=0.15, linewidth=0)
-        axes.plot(at, ours, marker="o", color=color("blue"), linewidth=1.8, ms=4.5)
+        axes.plot(at, ours, marker="o", color=color("blue"), linewidth=1.8, ms=4.5, label="ours")
         role, marker, dash = series(1)
-        axes.plot(at, theirs, marker=marker, color=color(role), linestyle=dash, linewidth=1.5, ms=4)
+        axes.plot(at, theirs, marker=marker, color=color(role), linestyle=dash, linewidth=1.5, ms=4, label="the paper")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("iteration")
         if seconds:
             _duration_axis(axes, float(np.nanmax([theirs, ours])))
         else:
             _percent_axis(axes.yaxis)
+        if named:
+            axes.set_ylabel(title)
+            legend(figure)
         words = duration if seconds else percent
         ends = "; ".join(
             f"{who} {words(float(values[0]))} at first, {words(float(values[-1]))} at last"

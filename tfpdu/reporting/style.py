@@ -42,6 +42,7 @@ DASHES: tuple[tuple[int, tuple[float, ...]], ...] = (
 )
 GLYPHS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖"}
 
+_NAMESPACE = '<svg xmlns="http://www.w3.org/2000/svg" '
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be selected, searched and read aloud
     "svg.hashsalt": "tfpdu",
@@ -110,6 +111,21 @@ def themed_svg(figure: Figure, name: str, description: str) -> str:
     view_box = re.search(r'viewBox="[^"]*"', text)
     head = f'<svg class="chart" {view_box.group() if view_box else ""} role="img" aria-label="{escape(description)}">'
     return head + text[text.index(">") + 1 :]
+
+
+def legend(figure: Figure) -> None:
+    """Names the labelled lines of a figure above its axes: for a drawing that stands alone."""
+    figure.legend(
+        loc="outside upper left", ncols=4, frameon=False, labelcolor=color("ink"), handlelength=2.6, columnspacing=1.2
+    )
+
+
+def standalone(svg: str) -> str:
+    """An `<svg>` element as the content of a file of its own, dark where the reader's screen is."""
+    light, dark = css_variables(dark=False), css_variables(dark=True)
+    style = f"<style>svg {{ {light} }} @media (prefers-color-scheme: dark) {{ svg {{ {dark} }} }}</style>"
+    head, _, body = svg.partition(">")
+    return f"{head.replace('<svg ', _NAMESPACE, 1)}>{style}{body}\n"
 
 
 def css_variables(dark: bool) -> str:
