@@ -248,6 +248,11 @@ def test_a_published_course_is_drawn_beside_ours(cells, tmp_path):
     course = (tmp_path / "out/course-loop-test-accuracy.svg").read_text(encoding="utf-8")
     assert {"ours", "the paper"} <= set(re.findall(r">([\w ]+)</text>", course))
     assert "paper 64.0% at first, 64.0% at last; ours 70.0% at first, 70.0% at last" in course
+    assert (tmp_path / "out/course-loop.md").read_text(encoding="utf-8").splitlines() == [
+        "| iteration | testing accuracy: paper | ours |",
+        "| --- | --- | --- |",
+        *(f"| {t} | 64.0% | 70.0% (68.0% to 72.0%) |" for t in (1, 2, 3)),
+    ]
 
 
 # ---- the command ------------------------------------------------------------------------------------------------

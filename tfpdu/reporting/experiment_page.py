@@ -22,7 +22,7 @@ _SUCCESS = re.compile(r"^success/(?!strongest)(\w+)@(\d+)$")
 
 
 def write_experiment_page(directory: Path, summary: Mapping[str, Any], measures: Sequence[Sequence[str]]) -> None:
-    """Writes index.html, and each figure as an .svg file beside it.
+    """Writes index.html, each figure as an .svg file beside it, and as .md what the paper has for each iteration.
 
     Args:
       directory: of the collected experiment.
@@ -33,6 +33,9 @@ def write_experiment_page(directory: Path, summary: Mapping[str, Any], measures:
     drawn = {name: _charts(name, variant) for name, variant in variants.items()}
     for file, _, svg in (chart for charts in drawn.values() for chart in charts):
         write_text(directory / f"{file}.svg", standalone(svg))
+    for name, variant in variants.items():
+        if beside := courses(variant["paper"]):
+            write_text(directory / f"{_plain(f'course-{name}')}.md", "\n".join(_course_table(beside)) + "\n")
     page = environment().get_template("experiment.html")
     text = page.render(
         summary=summary,
@@ -93,6 +96,19 @@ def _contrast_unit(measure: str) -> str:
 def _beside(row: Mapping[str, Any]) -> dict[str, Any]:
     shown = {name: number_text(row[name], row["unit"], row["kind"]) for name in ("published", "measured")}
     return {**row, "texts": shown}
+
+
+def _course_table(beside: Sequence[tuple[str, str, Sequence[Mapping[str, Any]]]]) -> list[str]:
+    """Lines of a Markdown table: a row an iteration, and of each published course the paper's number and ours."""
+    heads = [head for _, title, _ in beside for head in (f"{title}: paper", "ours")]
+    cells: dict[int, list[str]] = {}
+    for _, _, points in beside:
+        for point in points:
+            ours = _cell({"value": point["measured"], "low": point["ci_low"], "high": point["ci_high"]}, point["unit"])
+            text = "–" if ours is None else f"{ours['text']} ({ours['ends']})" if ours["ends"] else ours["text"]
+            cells.setdefault(point["iteration"], []).extend([number_text(point["published"], point["unit"]), text])
+    rows = [["iteration", *heads], ["---"] * (1 + len(heads)), *([str(t), *row] for t, row in sorted(cells.items()))]
+    return [f"| {' | '.join(row)} |" for row in rows]
 
 
 def _charts(name: str, variant: Mapping[str, Any]) -> list[tuple[str, str, str]]:
