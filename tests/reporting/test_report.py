@@ -13,6 +13,7 @@ from tfpdu.common.files import append_json_line, write_json, write_npz
 from tfpdu.reporting import write_report
 from tfpdu.reporting.measurements import Measured, measurements
 from tfpdu.reporting.run_data import FILES, read_run
+from tfpdu.reporting.summary import summarise
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "use", "path", "source"}
 
@@ -419,6 +420,17 @@ def test_candidates_and_what_their_critics_refused_are_told(made_up_run):
     assert "Up to 4 candidates were drawn for each image, until critics of label, parity saw in it" in text
     assert "1,105 in all; images kept although they never did: 38" in text
     assert "candidates were drawn" not in report(made_up_run(done=1).everything()).text
+
+
+def test_a_generator_that_was_made_before_the_run_is_no_work_of_it(made_up_run):
+    run = made_up_run(done=1).everything()
+    path = run.directory / "metrics.jsonl"
+    told = next(event for event in run.events() if event["event"] == "generator")
+    own = summarise(read_run(run.directory)).work_seconds
+    path.write_text("".join(json.dumps(e) + "\n" for e in run.events() if e["event"] != "generator"))
+    append_json_line(path, told | {"pretrained": "cifar10"})
+    assert own - summarise(read_run(run.directory)).work_seconds == pytest.approx(told["seconds"])
+    assert "The generator, cifar10, was made before this run. It has" in report(run).text
 
 
 def test_a_private_generator_is_told_of_with_its_figures_and_their_reach(made_up_run):

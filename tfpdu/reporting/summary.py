@@ -17,8 +17,9 @@ class Summary:
     """Headline numbers; None where the run has not got there yet. Rates in [0, 1], bias in nats, times in seconds.
 
     `attack_first` and `attack_last` are the audit.json rows of the strongest attack on all originals at the first and
-    at the last audited iteration. `work_seconds` adds up what the events measured: generator, augmentation, the
-    first trainings, each unlearning step and the audits. `ended` says why a run stopped before its last iteration.
+    at the last audited iteration. `work_seconds` adds up what the events measured: the run's own generators,
+    augmentation, the first trainings, each unlearning step and the audits. `ended` says why a run stopped before its
+    last iteration.
     """
 
     dataset: str | None
@@ -133,7 +134,8 @@ def above_guessing(row: Row) -> bool:
 
 def _work_seconds(run: RunData) -> float | None:
     iterations = run.iterations()
-    parts = [row.get("seconds") for name in ("generator", "augment") for row in _once(run, name)]
+    parts = [row.get("seconds") for row in _once(run, "generator") if not row.get("pretrained")]
+    parts += [row.get("seconds") for row in _once(run, "augment")]
     parts += [run.last("baseline").get("train_seconds")]
     parts += [row.get("train_seconds") for row in iterations[:1]]
     parts += [row.get("unlearn_seconds") for row in iterations[1:]]
