@@ -42,7 +42,7 @@ ENV PATH=/opt/tfpdu/bin:$PATH \
 USER tfpdu
 RUN /opt/tfpdu/docker/check.sh all
 WORKDIR /runs
-# No weights, no data: they are on volumes.
+# No data, and no weights but the generators that come with tfpdu: the rest is on volumes.
 VOLUME ["/runs", "/models", "/data", "/cache"]
 HEALTHCHECK --interval=60s --timeout=30s --start-period=30s CMD ["/opt/tfpdu/docker/check.sh"]
 ENTRYPOINT ["tfpdu"]

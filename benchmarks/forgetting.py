@@ -1,7 +1,7 @@
 """Test accuracy and cost of Algorithm 2's steps with forget-ordered slices and with plain SISA, beside full retraining.
 
-    python benchmarks/forgetting.py --config=cifar10:cpu --generator=generators/cifar10 --directory=runs/forgetting \
-      --output=docs/results/forgetting.jsonl --config.generator.floor=0
+    python benchmarks/forgetting.py --config=cifar10:cpu --generator=cifar10 --directory=runs/forgetting \
+      --output=forgetting.jsonl --config.generator.floor=0
     python benchmarks/forgetting.py --output=docs/results/forgetting.jsonl --summary
 
 For each seed the tables of all steps are made once; then each method learns the same tables, in the same shards: `full`

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tfpdu.unlearning.benchmark import Benchmark, BenchmarkSettings, Tables
 
 _CONFIG = app.define_config("bench_digits")
-_WORKDIR = flags.DEFINE_string("workdir", "", "directory of the benchmark; default runs/<data set of the config>")
+_WORKDIR = flags.DEFINE_string("workdir", "", "directory of the benchmark; default runs/bench_<data set of the config>")
 _OUTPUT = flags.DEFINE_string("output", "", "where to write the results, a .json file; .csv and .html go beside it")
 _TUNE = flags.DEFINE_integer(
     "tune", 0, "settings to try for each method and scenario, in place of the benchmark", lower_bound=0

@@ -5,7 +5,8 @@
 A classifier (config.ensemble, one shard) learns from samples, and from as many real training rows of the generator;
 both are tested on the test pool (CAS). KID, precision and recall are taken against held-out rows, in the features of a
 classifier of auxiliary rows; copies against the generator's own training rows. The configuration has to be that of
-the run which the generator comes from, but for how it samples (steps, guidance); what is trained here is thrown away.
+the run which the generator comes from, but for how it samples (steps, guidance, candidates); what is trained here is
+thrown away.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """`tfpdu forget`, `scripts/forget.py`: deletes rows of a run on request.
 
     tfpdu forget --workdir=runs/mine --subject=ada --request_id=ticket-17
-    tfpdu forget --workdir=runs/mine --ids=photos/1.png,photos/2.png
+    tfpdu forget --workdir=runs/mine --ids=image_folder/1.png,image_folder/2.png
     tfpdu forget --workdir=runs/mine --where="label == 3 and young == yes"
     tfpdu forget --workdir=runs/mine                        # carries out what is pending
 

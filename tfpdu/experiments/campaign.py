@@ -86,7 +86,7 @@ class Changes:
       seeds: in place of an experiment's own; empty: those.
       gpu: whether to run the twins at full scale.
       initial: weights for the variants that start from some; empty: as the preset names them.
-      generator: a trained generator for all variants with lineage "public"; empty: each run trains its own.
+      generator: a trained generator for all variants with lineage "public"; empty: as the preset says.
     """
 
     seeds: tuple[int, ...] = ()
