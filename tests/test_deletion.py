@@ -133,6 +133,20 @@ def test_a_second_request_does_not_bring_back_the_rows_of_the_first(run, tmp_pat
     assert_exact(workdir, config, Step(1, 2), tmp_path / "fresh")
 
 
+def test_a_deleted_picture_is_shown_no_more_though_nothing_is_learned_anew(run):
+    config, workdir = run
+    drawn = State.open(Settings.from_config(config), RunDirectory(workdir, config)).material.drawn
+    path = workdir / "samples" / "showcase.npz"
+    shown = {picture.tobytes() for picture in files.read_npz(path)["originals"].reshape(-1, 8, 8, 1)}
+    gone = set(drawn.ids.tolist()) - set(present(workdir, config, 1))  # forgotten by the schedule
+    row_id = next(i for i in drawn.ids.tolist() if i in gone and drawn.images[drawn.rows_of([i])].tobytes() in shown)
+    delete(config, workdir, [row_id])
+    assert RunDirectory(workdir, config).event("deletion", round=1) is None
+    left = {picture.tobytes() for picture in files.read_npz(path)["originals"].reshape(-1, 8, 8, 1)}
+    assert drawn.images[drawn.rows_of([row_id])].tobytes() not in left
+    assert failing(config, workdir) == []
+
+
 def test_the_same_request_twice_is_one(run):
     config, workdir = run
     ids = present(workdir, config, 1)[:2]

@@ -22,14 +22,13 @@ from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Records, concatenate
 from tfpdu.ensemble import Ensemble
 from tfpdu.material import prepare_data
-from tfpdu.purge import purge
+from tfpdu.purge import purge, redraw_pictures
 from tfpdu.receipts import write_receipt
 from tfpdu.reporting import write_report
 from tfpdu.run_audit import shard_extras, within_reach
 from tfpdu.settings import Settings
 from tfpdu.state import State, open_ledger
 from tfpdu.steps import Step, last_step
-from tfpdu.synthesis import Exhausted
 from tfpdu.unlearning import Ledger, Tombstones, near_duplicates
 from tfpdu.unlearning.history import Round
 
@@ -102,6 +101,7 @@ class _DeletionRound:
             self._drop_unfinished()
         elif len(affected):
             self._unlearn(before, after, affected)
+        redraw_pictures(self._material.drawn.without(sorted(after.tables.deleted)), self._run, self._settings)
         receipt = write_receipt(self._run, ledger, round_, self._material, self._settings, self._ids)
         ledger.finish_round(round_, {"receipt": receipt.name, "sha256": files.file_hash(receipt)})
         _erase(self._settings, self._run, ledger, round_)
@@ -120,7 +120,7 @@ class _DeletionRound:
     def _tell_of_twins(self, held: Records) -> None:
         """Says which near copies of the rows stay under other ids, as nobody asked for them."""
         present = sorted(set(self._ids) & set(held.ids.tolist()))
-        twins = [twin for twin in near_duplicates(held, present) if twin.twin not in set(self._ids)] if present else []
+        twins = near_duplicates(held, present) if present else []
         for twin in twins[:5]:
             say(f"round {self._round.number}: {twin.twin} looks like the deleted {twin.id}, and stays")
         if len(twins) > 5:
@@ -136,11 +136,7 @@ class _DeletionRound:
         if run.event("deletion", round=number) is not None:
             return
         self._drop_unfinished()
-        try:
-            table = after.tables.after(self._step, affected.ids)
-        except Exhausted as end:
-            say(f"round {number}: {end}; the originals left are learned without synthetic rows")
-            table = after.tables.originals(self._step)
+        table = after.tables.after(self._step, affected.ids)
         safe_point()
         if not len(table.records):
             after.learner.clear()

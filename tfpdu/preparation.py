@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpdu.bias import Prior, need_of_cells
+from tfpdu.bias import Constraint, Prior, need_of_cells
 from tfpdu.bias.priors import names_of
 from tfpdu.common import UserError, files, say
 from tfpdu.common.run_directory import RunDirectory
@@ -60,14 +60,24 @@ def fit_classifier(
 
 
 def fit_prior(material: Material, settings: Settings, run: RunDirectory) -> Prior:
-    """D; with kind "eda" and no stated need, the need of the cells is measured first.
+    """D, as it was before the first iteration; with kind "eda" and no stated need, that of the cells is measured first.
 
     The need is the error of classifiers on rows of the auxiliary pool that did not train them (two folds): no row of
-    S takes part, so a deletion leaves it as it is.
+    S takes part, so a deletion leaves it as it is. A prior that is estimated from rows is recorded, since deletions
+    may erase some of these.
     """
+    recorded = run.event("prior")
+    if recorded is not None:
+        return Prior(tuple(Constraint(tuple(c["variables"]), c["probabilities"]) for c in recorded["constraints"]))
+    prior = material.prior or _measured_prior(material, settings, run)
+    if settings.prior.kind in ("reference", "eda") and not run.events("iteration"):
+        told = [{"variables": list(c.variables), "probabilities": c.probabilities.tolist()} for c in prior.constraints]
+        run.record({"event": "prior", "constraints": told})
+    return prior
+
+
+def _measured_prior(material: Material, settings: Settings, run: RunDirectory) -> Prior:
     drawn, auxiliary, prior = material.drawn, material.pools.auxiliary, settings.prior
-    if material.prior is not None:
-        return material.prior
     known = run.event("need")
     if known is None:
         say("prior: measuring which cells are in need")

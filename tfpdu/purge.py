@@ -42,7 +42,7 @@ def purge(run: RunDirectory, ids: Collection[str], settings: Settings) -> None:
     _without_pixels(records, run, gone)  # after the record, which a row without its pixels would no longer fit
     material = recorded(records, settings, run)
     without_strangers(records, material, run)
-    _without_pictures(material.drawn, run, settings)
+    redraw_pictures(material.drawn, run, settings)
 
 
 def cards(run: RunDirectory) -> list[Path]:
@@ -67,13 +67,13 @@ def _without_ids(path: Path, gone: set[str]) -> None:
         files.write_json(path, {**card, "row_ids": left, "erased_rows": card.get("erased_rows", 0) + count})
 
 
-def _without_pictures(drawn: Records, run: RunDirectory, settings: Settings) -> None:
-    """The pictures of the report, drawn anew from the rows that are left."""
+def redraw_pictures(left: Records, run: RunDirectory, settings: Settings) -> None:
+    """Draws the originals that the report shows anew, from the rows that are left; safe to repeat."""
     path = run.file("samples", "showcase.npz")
     if not path.exists():
         return
     shown = files.read_npz(path)
     if "originals" in shown:
         each = shown["originals"].shape[1]
-        fresh = showcase(drawn, drawn.take(np.zeros(0, np.int64)), each, settings.seed, originals=True)
+        fresh = showcase(left, left.take(np.zeros(0, np.int64)), each, settings.seed, originals=True)
         files.write_npz(path, **{**shown, "originals": fresh["originals"]})

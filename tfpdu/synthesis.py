@@ -88,6 +88,15 @@ class Samples:
         found = (Step.named(path.stem) for path in self._run.file("samples").glob("[0-9]*.npz"))
         return sorted(other for other in found if other < step)
 
+    @property
+    def none(self) -> Table:
+        """No rows."""
+        return Table(self._template, *(np.zeros(0, np.int32),) * 2)
+
+    def write(self, step: Step, table: Table) -> None:
+        """Keeps what a step made."""
+        files.write_npz(self.path(step), **_columns(table.records), shard=table.shard, slice=table.slice)
+
     def of(self, step: Step) -> Table:
         """The synthetic rows that a step made."""
         columns = files.read_npz(self.path(step))
@@ -97,8 +106,7 @@ class Samples:
     def after(self, step: Step) -> Table:
         """The synthetic rows that are in use after a step, which has made its own already, if any."""
         steps = [*self.before(step), step] if self.path(step).exists() else self.before(step)
-        nothing = Table(self._template, *(np.zeros(0, np.int32),) * 2)
-        return join(nothing, *map(self.of, steps[-1:] if self._strict else steps))
+        return join(self.none, *map(self.of, steps[-1:] if self._strict else steps))
 
 
 class Synthesis:
@@ -132,17 +140,26 @@ class Synthesis:
           gone: ids of the originals that it forgets.
 
         Raises:
-          Exhausted: too few originals are left for another generator (lineage "strict").
+          Exhausted: too few originals are left for another generator (lineage "strict"). A deletion round retires
+            the old one all the same, and has no synthetic rows.
           UserError: the generator does not pass its quality gate, or the data do not fit.
           StopRequested: a signal came; the same call goes on from there.
         """
+        name = f"round {step.round}" if step.round else f"iteration {step.iteration}"
         if step > FIRST:
-            name = f"round {step.round}" if step.round else f"iteration {step.iteration}"
             words = "replenishing as many" if self._settings.augment.replenish else "replenishing none"
             say(f"{name}: forgetting {len(gone)} originals, {words}")
         if not self._samples.path(step).exists():
             safe_point()
-            self._make(step, originals, gone, self._lasting or self._next_generator(step, originals.records))
+            try:
+                generator = self._lasting or self._next_generator(step, originals.records)
+            except Exhausted as end:
+                if not step.round:
+                    raise
+                say(f"{name}: {end}; the originals left are learned without synthetic rows")
+                self._samples.write(step, self._samples.none)
+            else:
+                self._make(step, originals, gone, generator)
         if self._strict:
             self._retire(self._samples.before(step))
         made = self._samples.after(step)
@@ -244,7 +261,7 @@ class Synthesis:
                 "seconds": time.monotonic() - start,
             }
         )
-        files.write_npz(self._samples.path(step), **_columns(new.records), shard=new.shard, slice=new.slice)
+        self._samples.write(step, new)
 
     def _synthesise(
         self, step: Step, originals: Table, gone: np.ndarray, generator: Generator

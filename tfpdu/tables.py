@@ -8,7 +8,7 @@ import numpy as np
 from tfpdu.augment import debias
 from tfpdu.bias import Prior
 from tfpdu.bias.resample import source_id
-from tfpdu.common import UserError, files
+from tfpdu.common import UserError, files, say
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Records
 from tfpdu.material import Material
@@ -60,14 +60,23 @@ class Tables:
         Args:
           step: an iteration, or a deletion round.
           gone: ids of the originals that it forgets; by default those that an iteration is to forget.
+
+        Raises:
+          Exhausted: an iteration's rows cannot be learned from. A deletion round happens all the same: it learns the
+            originals left without any that stand in.
         """
         if gone is None:
-            gone = self._material.drawn.ids[self._material.leaves == step.iteration]
+            drawn = self._material.drawn
+            gone = drawn.ids[(self._material.leaves == step.iteration) & ~np.isin(drawn.ids, sorted(self.deleted))]
         originals = self.originals(step)
         if self.synthesis is None:
-            return self._in_order(step, self._plain(step, originals))
+            table = self._plain(step, originals)
+            if table is originals:
+                method = self._settings.augment.method
+                say(f"round {step.round}: too few rows for augment.method={method}, they are learned as they are")
+            return self._in_order(step, table)
         table = join(originals, self.synthesis.rows(step, originals, gone))
-        if not len(table.records):
+        if not len(table.records) and not step.round:
             raise Exhausted("no rows are left, and config.augment.replenish=False adds none")
         return self._in_order(step, table)
 
@@ -84,6 +93,15 @@ class Tables:
         return self._in_order(step, join(originals, samples.after(step)))
 
     def _plain(self, step: Step, originals: Table) -> Table:
+        """The originals debiased by a plain method; a round learns them as they are where that cannot be done."""
+        try:
+            return self._debiased(step, originals)
+        except Exhausted:
+            if step.round:
+                return originals
+            raise
+
+    def _debiased(self, step: Step, originals: Table) -> Table:
         """The plain alternatives to diffusion debias what is left and replenish nothing."""
         if not len(originals.records):
             raise Exhausted(

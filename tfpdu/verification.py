@@ -5,6 +5,7 @@ keys that cover every row; that their bytes are those that were recorded; that n
 every generator that saw a deleted row is owned up to. `replay` learns the rows left from nothing, and compares.
 """
 
+import contextlib
 import dataclasses
 import tempfile
 from collections.abc import Iterator
@@ -16,12 +17,13 @@ from tfpdu.common import UserError, files
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import unlabelled
 from tfpdu.material import Material, prepare_data
+from tfpdu.preparation import fit_prior
 from tfpdu.purge import cards
 from tfpdu.serving.versions import JOURNAL, Repository
 from tfpdu.settings import Settings
 from tfpdu.state import learner_of, open_ledger
 from tfpdu.steps import Step, last_step
-from tfpdu.synthesis import Samples, Table
+from tfpdu.synthesis import Exhausted, Samples, Table
 from tfpdu.tables import Tables
 from tfpdu.unlearning import Ledger, ShardedLearner, Tombstones
 
@@ -68,17 +70,17 @@ class _Verification:
             done = sum(r.finished is not None for r in history.rounds.values())
             yield Finding("ledger", True, f"requests: {len(history.requests)}, rounds done: {done}, chain whole")
             yield self._receipts(ledger)
-            yield self._pictures(ledger)
+            yield self._pictures(ledger, material)
             yield self._generators(ledger)
             if self._run.file(PUBLISHED).exists():
                 yield self._versions(ledger)
-        deleted = ledger.deleted(material.ids) if ledger else frozenset()
-        yield self._rows(material, deleted)
-        current = self._current(material, deleted)
-        if current is None:
+        yield self._rows(material, ledger.deleted(material.ids) if ledger else frozenset())
+        standing = self._standing(material, ledger)
+        if standing is None:
             yield Finding("weights", not self._learner(material).artefacts(), "none has been learned")
             return
-        yield self._weights(material, current, deleted)
+        current, under_way = standing
+        yield self._weights(material, current, under_way)
         if replay:
             yield self._replayed(material, current)
 
@@ -100,16 +102,20 @@ class _Verification:
         kept = f", {len(deleted)} deleted ones kept for study" if deleted else ""
         return Finding("rows", True, f"{len(material.ids)} rows as recorded{kept}")
 
-    def _pictures(self, ledger: Ledger) -> Finding:
-        """No picture in a file of the run has a tombstone; originals that are kept for study are not in files."""
+    def _pictures(self, ledger: Ledger, material: Material) -> Finding:
+        """No picture in a file of the run has a tombstone; originals that are kept for study are not in files.
+
+        A row that stays may have the very pixels of one that went: its picture is there rightfully.
+        """
         held: list[str] = []
         tombstones = Tombstones(ledger)
+        stay = material.held().without(sorted(ledger.deleted(material.ids)))
         for path in sorted(self._run.path.rglob("*.npz")):
             for array in files.read_npz(path).values():
                 if array.dtype == np.uint8 and array.ndim >= 4:
                     pictures = array.reshape(-1, *array.shape[-3:])
                     rows = unlabelled([f"picture {i}" for i in range(len(pictures))], pictures)
-                    held += [path.name] if tombstones.refused(rows) else []
+                    held += [path.name] if tombstones.refused(rows, stay) else []
         return Finding("pictures", not held, f"deleted ones in {', '.join(held)}" if held else "none with a tombstone")
 
     def _generators(self, ledger: Ledger) -> Finding:
@@ -149,22 +155,37 @@ class _Verification:
 
     # ---- what is learned -----------------------------------------------------------------------
 
-    def _current(self, material: Material, deleted: frozenset[str]) -> Table | None:
-        """The table of the last step that is done."""
+    def _standing(self, material: Material, ledger: Ledger | None) -> tuple[Table, Table | None] | None:
+        """The table of the last step that is done, and that of a step that may be under way; None where none is done.
+
+        One that is under way has made its synthetic rows, or needs none, and may have learned some shards already.
+        """
         last = last_step(self._run)
-        return None if last is None else self._tables(material, deleted).now(last)
+        if last is None:
+            return None
+        round_ = ledger.history().unfinished if ledger else None
+        begun = self._tables(material, ledger.deleted(material.ids, also=round_) if ledger else frozenset())
+        if round_ is None or last.round == round_.number:  # nothing but its receipt is missing
+            current, tables, following = begun.now(last), begun, Step(last.iteration + 1)
+        else:
+            current = self._tables(material, ledger.deleted(material.ids)).now(last) if ledger else begun.now(last)
+            tables, following = begun, Step(last.iteration, round_.number)
+        made = Samples(material.drawn, self._settings, self._run).path(following).exists()
+        if made or self._settings.augment.method != "diffusion":
+            with contextlib.suppress(Exhausted):
+                return current, tables.now(following)
+        return current, None
 
     def _tables(self, material: Material, deleted: frozenset[str]) -> Tables:
-        return Tables(material, material.prior, self._settings, self._run, deleted)
+        return Tables(material, fit_prior(material, self._settings, self._run), self._settings, self._run, deleted)
 
     def _learner(self, material: Material) -> ShardedLearner:
         return learner_of(material, self._settings, self._run.path)
 
-    def _weights(self, material: Material, current: Table, deleted: frozenset[str]) -> Finding:
+    def _weights(self, material: Material, current: Table, under_way: Table | None) -> Finding:
         there, expected = self._learner(material).artefacts(), self._names(material, current)
-        following = Step(len(self._run.events("iteration")))
-        if Samples(material.drawn, self._settings, self._run).path(following).exists():  # the next one is under way
-            expected |= self._names(material, self._tables(material, deleted).now(following))
+        if under_way is not None:
+            expected |= self._names(material, under_way)
         strangers = sorted(set(there) - expected)
         if strangers:
             return Finding("weights", False, f"{strangers[0]} is not of the rows that are left ({len(strangers)} such)")
@@ -177,12 +198,16 @@ class _Verification:
         return Finding("weights", True, f"{len(there)} files, all of the {len(current.records)} rows that are left")
 
     def _names(self, material: Material, table: Table) -> set[str]:
-        """Files of the weights that learning a table gives."""
+        """Files of the weights that learning a table gives; none of a table without rows."""
+        if not len(table.records):
+            return set()
         keys = self._learner(material).keys(table.records, table.shard, table.slice, table.weights)
         filled = set(table.shard.tolist())
         return {f"{s}/{key}.weights.h5" for s in filled for key in keys[s]}
 
     def _replayed(self, material: Material, table: Table) -> Finding:
+        if not len(table.records):
+            return Finding("replay", True, "no row is left to learn from")
         with tempfile.TemporaryDirectory() as directory:
             fresh = learner_of(material, self._settings, directory)
             fresh.learn(table.records, table.shard, table.slice, table.weights)

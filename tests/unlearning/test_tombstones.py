@@ -76,8 +76,8 @@ def test_a_twin_that_the_run_holds_rightfully_may_stay_until_it_is_deleted_itsel
     _, tombstones = deleted(tmp_path, 1, records=both)
     left = both.without(["set/001"])
     assert tombstones.refused(left) == (Refused("twin/0", "picture"),)
-    assert tombstones.refused(left, held=left.ids.tolist()) == ()
-    assert tombstones.refused(both, held=both.ids.tolist()) == (Refused("set/001", "id"),)
+    assert tombstones.refused(left, held=left) == ()
+    assert tombstones.refused(both, held=both) == (Refused("set/001", "id"),)
 
 
 def test_a_row_that_an_earlier_round_deleted_does_not_stop_a_later_one(tmp_path):

@@ -6,7 +6,6 @@ these are found while the picture is still there, by `tfpdu.unlearning.twins`.
 """
 
 import dataclasses
-from collections.abc import Collection
 
 from tfpdu.data.records import Records
 from tfpdu.unlearning.history import Round
@@ -65,22 +64,24 @@ class Tombstones:
             self._ledger.note(KIND, {"round": round_.number, "pictures": new})
         return len(new)
 
-    def refused(self, records: Records, held: Collection[str] = ()) -> tuple[Refused, ...]:
-        """The rows that may not come in, in the table's order.
+    def refused(self, records: Records, held: Records | None = None) -> tuple[Refused, ...]:
+        """The rows that may not be there, in the table's order.
 
         Args:
-          records: what is to come in.
-          held: ids that the run holds already. A twin that a request left behind is in the run rightfully, and must
-            not vanish without a round when the data are read again; ids that were deleted are refused all the same.
+          records: what is there, or is to come.
+          held: rows that are in the run rightfully. The picture of a twin that a request left behind is theirs; ids
+            that were deleted are refused all the same.
         """
-        buried, held = self._buried(), set(held)
+        buried = self._buried()
         gone = self._ledger.deleted(records.ids.tolist())
         pictures = self._ledger.salt.pictures(records.images) if buried else [""] * len(records)
+        if held is not None and not buried.isdisjoint(pictures):
+            buried -= set(self._ledger.salt.pictures(held.images))
         found = []
         for row_id, picture in zip(records.ids.tolist(), pictures, strict=True):
             if row_id in gone:
                 found.append(Refused(row_id, "id"))
-            elif picture in buried and row_id not in held:
+            elif picture in buried:
                 found.append(Refused(row_id, "picture"))
         return tuple(found)
 
