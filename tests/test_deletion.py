@@ -265,6 +265,7 @@ def test_a_forecast_names_shards_cost_and_gaps_and_changes_nothing(run):
     text = forecast_deletion(settings, directory, Selector(tuple(ids)))
     assert "knows 2 of them, in shard" in text
     assert "not complete: generator" in text
+    assert "published versions that know them: none" in text
     assert "beyond" not in text
     narrow = dataclasses.replace(settings, loop=LoopSettings(iterations=100, capacity=0.01))
     assert "beyond config.loop.capacity (1 rows at once)" in forecast_deletion(narrow, directory, Selector(tuple(ids)))

@@ -1,5 +1,8 @@
 """A deletion request from its wording to the ledger, and what carrying it out would take."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 from tfpdu.audit.concentration import SHOWN, concentrated
@@ -8,6 +11,7 @@ from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import unlabelled
 from tfpdu.material import ROWS, prepare_data
 from tfpdu.receipts import incomplete
+from tfpdu.serving.versions import Repository
 from tfpdu.settings import Settings
 from tfpdu.state import open_ledger
 from tfpdu.steps import last_step
@@ -16,6 +20,7 @@ from tfpdu.tables import Tables
 from tfpdu.unlearning import Ledger, Selector, select, theorem_guard
 from tfpdu.unlearning.cost import retraining_cost
 from tfpdu.unlearning.history import Request
+from tfpdu.verification import PUBLISHED
 
 
 def acknowledge(settings: Settings, run: RunDirectory, selector: Selector, request_id: str | None = None) -> Request:
@@ -77,9 +82,18 @@ def forecast_deletion(settings: Settings, run: RunDirectory, selector: Selector)
         losses = concentrated(known, np.isin(known.ids, ids))
         lines += [f"concentrated: {loss.as_line()}" for loss in losses[:SHOWN]]
     lines += [f"not complete: {line}" for line in incomplete(run, material, settings, ids)]
-    versions = sorted(path.name for path in run.file("export").glob("*")) if hit.any() else []
-    lines.append(f"exported versions that know them: {', '.join(versions) or 'none'}")
+    lines.append(f"published versions that know them: {', '.join(_versions(run, ids)) or 'none'}")
     return "\n".join(lines)
+
+
+def _versions(run: RunDirectory, ids: Sequence[str]) -> list[str]:
+    """Paths of the versions of the run whose lineage names rows; those whose lineage cannot be read count, too."""
+    ledger = open_ledger(run)
+    if ledger is None or not run.file(PUBLISHED).exists():
+        return []
+    digests = frozenset(ledger.salt.digests("id", ids).values())
+    places = (Repository(Path(place["models"]), place["name"]) for place in files.read_json(run.file(PUBLISHED)))
+    return [str(place.path(number)) for place in places for number in place.tainted(digests)]
 
 
 def _cost_lines(settings: Settings, iterations: list[dict[str, float]], table: Table, hit: np.ndarray) -> list[str]:

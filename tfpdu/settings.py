@@ -120,7 +120,7 @@ class LoopSettings:
     until: int = -1
 
     def __post_init__(self) -> None:
-        positive(**{"config.loop.iterations": self.iterations})
+        in_range(1, 125, **{"config.loop.iterations": self.iterations})  # rows remember theirs, plus 2, in 7 bits
         in_range(0, 1, **{"config.loop.capacity": self.capacity})
         in_range(-1, self.iterations, **{"config.loop.until": self.until})
         if 1 / self.iterations > self.capacity:

@@ -74,6 +74,16 @@ def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path):
         assert run.file("config.json").exists()
 
 
+def test_what_another_process_is_writing_below_is_left_alone(tmp_path):
+    root = RunDirectory(tmp_path, {})
+    for below in ("run", "plain"):
+        (tmp_path / below).mkdir()
+        (tmp_path / below / ".tmp-x").touch()
+    (tmp_path / "run" / ".lock").touch()  # a run of its own, which clears what is its own
+    with root.lock():
+        assert [path.parent.name for path in tmp_path.rglob(".tmp-*")] == ["run"]
+
+
 def test_an_event_is_recorded_once_and_found_again(tmp_path):
     run = RunDirectory(tmp_path, CONFIG)
     run.record({"event": "iteration", "iteration": 1, "test_accuracy": 0.5})

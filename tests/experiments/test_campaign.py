@@ -134,6 +134,8 @@ def test_collected_files_are_enough_for_the_summary(cells, tmp_path):
     shutil.rmtree(cells[0].root)
     assert summarise_experiment(BOTH, tmp_path / "out") == summary
     assert summary["missing"] == ["other, seed 1"]
+    (tmp_path / "out" / collected_name("other", 0) / "report.html").unlink()  # killed while it was collected
+    assert summarise_experiment(BOTH, tmp_path / "out")["missing"] == ["other, seed 0", "other, seed 1"]
     loop = summary["variants"]["loop"]
     assert loop["measures"]["test_accuracy@last"] == {
         "value": 0.4661, "low": 0.4661, "high": 0.4661, "runs": 2, "interval": "t over 2 seeds"

@@ -422,6 +422,19 @@ def test_candidates_and_what_their_critics_refused_are_told(made_up_run):
     assert "candidates were drawn" not in report(made_up_run(done=1).everything()).text
 
 
+def test_what_each_deletion_round_made_and_took_is_counted(made_up_run):
+    run = made_up_run(done=1).everything()
+    made = next(event for event in run.events() if event["event"] == "augment" and event["iteration"] == 1)
+    before = summarise(read_run(run.directory)).work_seconds
+    for number in (1, 2):
+        key = {"iteration": None, "round": number, "after_iteration": 1}
+        append_json_line(run.directory / "metrics.jsonl", made | key | {"seconds": 10.0, "requested": 7})
+        append_json_line(run.directory / "metrics.jsonl", {"event": "deletion", **key, "unlearn_seconds": 100.0})
+    assert summarise(read_run(run.directory)).work_seconds == pytest.approx(before + 220)
+    requested = sum(event["requested"] for event in run.events() if event["event"] == "augment") + 14
+    assert f"It was asked for {requested:,} rows in all" in report(run).text
+
+
 def test_a_generator_that_was_made_before_the_run_is_no_work_of_it(made_up_run):
     run = made_up_run(done=1).everything()
     path = run.directory / "metrics.jsonl"

@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import time
+import uuid
 
 import numpy as np
 import pytest
@@ -155,6 +156,12 @@ def test_request_ids_are_one_line_and_hold_nothing_that_is_to_be_forgotten(tmp_p
     with pytest.raises(UserError, match=message):
         ledger.request(selector, ["row-0001"], name)
     assert contents(tmp_path) == before
+
+
+def test_a_name_that_was_drawn_at_random_is_never_refused(tmp_path, monkeypatch):
+    drawn = uuid.UUID("00420000000000000000000000000000")
+    monkeypatch.setattr(uuid, "uuid4", lambda: drawn)
+    assert make(tmp_path).request(Selector(ids=("0042",)), ["0042"]).request_id == drawn.hex
 
 
 def test_a_request_without_rows_is_refused(tmp_path):

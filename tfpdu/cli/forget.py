@@ -83,18 +83,20 @@ def _main(argv: Sequence[str]) -> None:
             if _PUBLISH.value:
                 publishing.publish(settings, run, _PUBLISH.value)
     except Busy as busy:
-        if not Ledger(run.path).pending():
+        if not asked and not Ledger(run.path).pending():
             raise
         late = "; nothing was published" if _PUBLISH.value else ""
         say(f"{busy}; the request is pending: a run carries it out before its next iteration, or call this again{late}")
         return
     if not _PUBLISH.value:
         app.end_if_fired(fired(run, gates))
+    if asked and not rounds:  # done before, by this command or a run
+        rounds = [n for n, done in Ledger(run.path).history().rounds.items() if request.request_id in done.requests]
     tell_of_floor(run, rounds, settings.deletion.group_floor)
 
 
 def tell_of_floor(run: "RunDirectory", rounds: Sequence[int], floor: float) -> None:
-    """Ends with the gate's exit code where the last round left a group under the floor."""
+    """Ends with the gate's exit code where the last of these rounds left a group under the floor."""
     from tfpdu.common import files
     from tfpdu.common.gate import FIRED
 

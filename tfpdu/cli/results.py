@@ -6,9 +6,9 @@
 Each variant and seed is one `tfpdu run` in --root; the same command goes on where it was stopped and passes over what
 is done. As runs end, their numbers, reports without originals, tables over seeds and pages are written to --output.
 --plan names experiments, "paper", "ours" or "all", or a .json file of your own. --dry_run lists the runs with their
-commands and a forecast for this machine. --missing passes over runs that --output has with the same settings, though
---root lacks them: a plan can be shared out among machines. --collect writes --output anew from runs that are there, and
-runs nothing.
+commands and a forecast for this machine. --scale=gpu has directories of its own, gpu in --root and in --output.
+--missing passes over runs that --output has with the same settings, though --root lacks them: a plan can be shared out
+among machines. --collect writes --output anew from runs that are there, and runs nothing.
 
 Exit codes: 0 done; 2 the input is at fault; 1 some run failed, the others are done; 143 and 130 stopped, to be resumed.
 """
@@ -50,8 +50,8 @@ def _main(argv: Sequence[str]) -> None:
     from tfpdu.experiments.campaign import Campaign, Changes, cells_of
 
     experiments = chosen(_PLAN.value, KNOWN)
-    root, output = Path(_ROOT.value), Path(_OUTPUT.value)
     changes = Changes(_seeds(), _SCALE.value == "gpu", _INITIAL.value, _GENERATOR.value)
+    root, output = Path(_ROOT.value), Path(_OUTPUT.value, "gpu" if changes.gpu else "")
     cells = cells_of(experiments, root, app.load_preset, changes)
     if _MISSING.value:
         cells = [cell for cell in cells if not _shared_out(cell, experiments, output)]
@@ -99,14 +99,18 @@ def _collect(cell: "Cell", experiments: "Sequence[Experiment]", output: Path) ->
 
 def _shared_out(cell: "Cell", experiments: "Sequence[Experiment]", output: Path) -> bool:
     """Whether a run is collected; an experiment that lacks it gets it from another that has it."""
+    from tfpdu.common.files import TEMPORARY
     from tfpdu.experiments.collection import is_collected
 
     places = _places(cell, experiments, output)
     there = [place for place in places if is_collected(cell, place)]
     for place, experiment in places.items() if there and not _DRY_RUN.value else ():
         if place not in there:
-            shutil.rmtree(place, ignore_errors=True)
-            shutil.copytree(there[0], place)
+            half = place.with_name(f"{TEMPORARY}{place.name}")
+            for old in (half, place):
+                shutil.rmtree(old, ignore_errors=True)
+            shutil.copytree(there[0], half)
+            half.rename(place)
             _summarise(experiment, output)
     return bool(there)
 

@@ -46,9 +46,17 @@ def held(directory: Path, flag: str) -> Iterator[None]:
         handle.truncate(0)
         handle.write(f"process {os.getpid()} ({Path(sys.argv[0]).name})")
         handle.flush()
-        for leftover in directory.rglob(f"{files.TEMPORARY}*"):
-            leftover.unlink()
+        _clear(directory)
         yield
+
+
+def _clear(directory: Path) -> None:
+    """Removes files that a killed process was writing, but for those below that are held by themselves."""
+    for place, below, names in os.walk(directory):
+        below[:] = [name for name in below if not Path(place, name, ".lock").exists()]
+        for name in names:
+            if name.startswith(files.TEMPORARY):
+                Path(place, name).unlink()
 
 
 class RunDirectory:

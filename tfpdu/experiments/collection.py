@@ -126,7 +126,8 @@ def collected_name(variant: str, seed: int) -> str:
 
 
 def _collected(directory: Path, variant: str) -> list[RunData]:
-    runs = [read_run(path) for path in directory.glob(collected_name(variant, 0)[:-1] + "*") if path.is_dir()]
+    found = directory.glob(collected_name(variant, 0)[:-1] + "*")
+    runs = [read_run(path) for path in found if (path / "report.html").is_file()]  # the last that is written of one
     return sorted(runs, key=lambda run: int(run.setting("seed")))
 
 

@@ -175,11 +175,11 @@ def _samples(run: RunData, show_originals: bool) -> dict[str, Any] | None:
 
 def _gate(run: RunData) -> dict[str, Any] | None:
     gate, generator = run.last("quality_gate"), run.last("generator")
-    by_iteration = {row.get("iteration"): row for row in run.named("augment")}
-    made = {key: sum(row.get(key) or 0 for row in by_iteration.values()) for key in _AUGMENT_COUNTS}
+    steps = run.by_step("augment")
+    made = {key: sum(row.get(key) or 0 for row in steps) for key in _AUGMENT_COUNTS}
     if not gate and not generator:
         return None
-    return {"gate": gate, "generator": generator, "made": made if by_iteration else None, "memory": run.last("memory")}
+    return {"gate": gate, "generator": generator, "made": made if steps else None, "memory": run.last("memory")}
 
 
 def _capacity(run: RunData) -> dict[str, Any] | None:

@@ -60,6 +60,10 @@ class RunData:
         """All events of one name, in order of time."""
         return [row for row in self.events if row.get("event") == event]
 
+    def by_step(self, event: str) -> list[Row]:
+        """The events of one name, one for each iteration and deletion round; a repeated one counts as last written."""
+        return list({(row.get("iteration"), row.get("round")): row for row in self.named(event)}.values())
+
     def last(self, event: str) -> Row:
         """The latest event of one name; empty if there is none."""
         rows = self.named(event)

@@ -18,7 +18,8 @@ class Summary:
 
     `attack_first` and `attack_last` are the audit.json rows of the strongest attack on all originals at the first and
     at the last audited iteration. `work_seconds` adds up what the events measured: the run's own generators,
-    augmentation, the first trainings, each unlearning step and the audits. `ended` says why a run stopped before its
+    augmentation, the first trainings, each unlearning step and deletion
+    round, and the audits. `ended` says why a run stopped before its
     last iteration.
     """
 
@@ -134,19 +135,15 @@ def above_guessing(row: Row) -> bool:
 
 def _work_seconds(run: RunData) -> float | None:
     iterations = run.iterations()
-    parts = [row.get("seconds") for row in _once(run, "generator") if not row.get("pretrained")]
-    parts += [row.get("seconds") for row in _once(run, "augment")]
+    parts = [row.get("seconds") for row in run.by_step("generator") if not row.get("pretrained")]
+    parts += [row.get("seconds") for row in run.by_step("augment")]
     parts += [run.last("baseline").get("train_seconds")]
     parts += [row.get("train_seconds") for row in iterations[:1]]
     parts += [row.get("unlearn_seconds") for row in iterations[1:]]
+    parts += [row.get("unlearn_seconds") for row in run.by_step("deletion")]
     parts += [row.get("audit_seconds") for row in iterations]
     known = [float(part) for part in parts if part is not None]
     return sum(known) if known else None
-
-
-def _once(run: RunData, name: str) -> list[dict[str, Any]]:
-    rows = {row.get("iteration"): row for row in run.named(name)}  # a resumed run may say a thing twice
-    return list(rows.values())
 
 
 def _counted(run: RunData) -> int | None:
