@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfpdu.augment import AugmentSettings, debias, replenish
+from tfpdu.augment import AugmentSettings, debias, planned, replenish
 from tfpdu.bias import bias_report, given_prior, source_id, uniform_prior, with_copies
 from tfpdu.common import UserError
 from tfpdu.common.seeds import hashed_order, rng, stable_hash
@@ -289,6 +289,24 @@ def test_each_shard_is_balanced_by_itself_if_asked():
     assert len(result.shards) == len(result.records)
     with pytest.raises(UserError, match="needs the shard of each of the 56 rows"):
         debias(S, uniform_prior(S, ["colour"]), paint, settings=AugmentSettings(scope="shard"), seed=0)
+
+
+@pytest.mark.parametrize("scope", ["global", "shard"])
+@pytest.mark.parametrize("method", ["none", "undersample", "reweigh", "oversample", "diffusion"])
+def test_what_is_planned_is_what_will_be_added_or_refused(method, scope):
+    S, how = pets(30, 18, 6, 2), AugmentSettings(method=method, scope=scope)
+    options = {"settings": how, "seed": 0, "shard_of": np.arange(len(S)) % 2}
+    made = debias(S, uniform_prior(S, ["colour"]), paint, **options)
+    assert planned(S, uniform_prior(S, ["colour"]), **options) == made.additions.sum()
+    if method in ("oversample", "diffusion"):
+        milder = {**options, "settings": dataclasses.replace(how, max_growth=0.01)}
+        for work in (lambda: planned(S, uniform_prior(S, ["colour"]), **milder),
+                     lambda: debias(S, uniform_prior(S, ["colour"]), paint, **milder)):  # fmt: skip
+            with pytest.raises(UserError, match="over max_growth"):
+                work()
+    if method != "none":
+        with pytest.raises(UserError, match="'colour' has only 'black'"):
+            planned(pets(30, 0), uniform_prior(S, ["colour"]), **{**options, "shard_of": np.arange(30) % 2})
 
 
 def plain(S, method, prior=None, seed=0):

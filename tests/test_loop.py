@@ -252,6 +252,12 @@ def test_a_run_may_be_gone_on_with_elsewhere(uninterrupted):
     assert (uninterrupted / "config.json").read_bytes() == before
 
 
+def test_a_prior_that_cannot_be_met_is_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(UserError, match=r"over max_growth=0\.1"):
+        run_pdu(tiny_config(augment__max_growth=0.1), tmp_path / "run")
+    assert not any((tmp_path / "run" / name).exists() for name in ("baseline", "judge", "generator"))
+
+
 def test_a_run_of_another_configuration_is_refused_without_touching_it(uninterrupted):
     before = contents(uninterrupted)
     with pytest.raises(UserError, match=r"config\.seed=0, now config\.seed=1"):

@@ -155,6 +155,25 @@ def debias(
     )
 
 
+def planned(
+    records: Records, prior: Prior, *, settings: AugmentSettings, seed: int, shard_of: np.ndarray | None = None
+) -> int:
+    """How many rows `debias` will add; arguments and errors are its own, but nothing is made."""
+    n, total = len(records), 0
+    if settings.method == "none":
+        return 0
+    for _, rows in [(UNKNOWN, np.arange(n))] if settings.scope == "global" else _shards(shard_of, n):
+        S = records.take(rows) if len(rows) < n else records
+        demand = _demand(S, prior, settings)
+        if settings.method == "reweigh":
+            resample.row_weights(S, prior)
+        elif settings.method == "undersample":
+            resample.rows_to_keep(S, prior, demand, settings.rho, seed)
+        else:
+            total += int(_additions(demand, settings).sum())
+    return total
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Replenished:
     """The rows that `replenish` made, alone, with the counts of `Debiased`."""
@@ -231,8 +250,7 @@ def _change(
     stay, ones = np.ones(len(S), bool), np.ones(len(S))
     if settings.method == "none":
         return nothing, stay, ones
-    check(prior, S, settings.allow_empty_cells and settings.method == "diffusion")
-    demand = demand_of(S, prior, settings.smoothing, settings.allow_empty_cells)
+    demand = _demand(S, prior, settings)
     if settings.method == "reweigh":
         return nothing, stay, resample.row_weights(S, prior)
     if settings.method == "undersample":
@@ -242,6 +260,12 @@ def _change(
         rows = resample.rows_to_copy(S, prior, additions, sampler.seed, sampler.iteration)
         return resample.copies(S, rows, sampler.iteration, first), stay, ones
     return sampler.rows(S, prior, additions, S, first), stay, ones
+
+
+def _demand(S: Records, prior: Prior, settings: AugmentSettings) -> Demand:
+    """The counts and the prior; raises `UserError` where no rows can bring the one to the other."""
+    check(prior, S, settings.allow_empty_cells and settings.method == "diffusion")
+    return demand_of(S, prior, settings.smoothing, settings.allow_empty_cells)
 
 
 def _additions(demand: Demand, settings: AugmentSettings) -> np.ndarray:

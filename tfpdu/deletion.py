@@ -5,7 +5,8 @@ prior, and one exact retraining of what saw the rows is the unlearning. The ledg
 requests, so that a killed round is taken up again; what it measured is in metrics.jsonl before it is needed again.
 
 In service mode every trace of the rows is erased once the round's audit is done; in experiment mode the rows stay in
-the run directory's record, for study, and are used by nothing that learns.
+the run directory's record, for study, and are used by nothing that learns; replenishing still asks for labels and
+attributes in the proportions of the S that was drawn, with them.
 """
 
 import dataclasses

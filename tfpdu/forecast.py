@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from tfpdu.augment import planned
 from tfpdu.bias import bias_report
-from tfpdu.bias.additions import demand_of, meet
 from tfpdu.bias.priors import cells_of
 from tfpdu.common import say
 from tfpdu.common.determinism import configure
@@ -179,12 +179,11 @@ def _seconds(work: Any) -> float:
 
 def _additions(material: Material, settings: Settings) -> int:
     """Rows that Algorithm 1 adds; with a prior that is still to be measured, the most that it can come to."""
-    if settings.augment.method not in ("diffusion", "oversample"):
-        return 0
     if material.prior is None:
-        return round(len(material.drawn) * settings.prior.weight / (1 - settings.prior.weight))
-    demand = demand_of(material.drawn, material.prior, settings.augment.smoothing, settings.augment.allow_empty_cells)
-    return int(meet(demand, settings.augment.rho).sum())
+        most = round(len(material.drawn) * settings.prior.weight / (1 - settings.prior.weight))
+        return most if settings.augment.method in ("diffusion", "oversample") else 0
+    options: dict[str, Any] = {"settings": settings.augment, "seed": settings.seed, "shard_of": material.shard}
+    return planned(material.drawn, material.prior, **options)
 
 
 def _data_lines(material: Material, settings: Settings, added: int) -> list[str]:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tfpdu.audit import audit_members, fairness_rows
+from tfpdu.augment import planned
 from tfpdu.bias import bias_report
 from tfpdu.common import files, say
 from tfpdu.common.determinism import configure
@@ -33,7 +34,7 @@ from tfpdu.reporting import TensorBoardWriter, write_report, write_table1
 from tfpdu.run_audit import one_run_of, shard_extras, within_reach
 from tfpdu.settings import Settings
 from tfpdu.state import State, learner_of
-from tfpdu.steps import Step
+from tfpdu.steps import FIRST, Step
 from tfpdu.synthesis import Exhausted, Table
 from tfpdu.unlearning import Learned
 
@@ -69,6 +70,8 @@ class _Loop:
 
     def run(self) -> Path:
         settings, run = self.settings, self.run_directory
+        if run.event("baseline") is None:
+            self._refuse_impossible()
         self._baseline()
         for t in range(settings.loop.last + 1):
             safe_point()
@@ -90,6 +93,11 @@ class _Loop:
                 reason = f"config.loop.until={settings.loop.until}"
                 run.record({"event": "stopped", "iteration": settings.loop.last + 1, "reason": reason})
         return write_report(run.path, show_originals=settings.show_originals)
+
+    def _refuse_impossible(self) -> None:
+        """Raises `UserError` where Algorithm 1 cannot bring S to the prior: before hours of training, not after."""
+        left, settings = self.state.tables.originals(FIRST), self.settings
+        planned(left.records, self.state.prior, settings=settings.augment, seed=settings.seed, shard_of=left.shard)
 
     def _baseline(self) -> None:
         """The same ensemble on S as it is: group fairness before Algorithm 1."""

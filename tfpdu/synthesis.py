@@ -22,7 +22,14 @@ from tfpdu.common import UserError, files, say
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.data import Records, concatenate
-from tfpdu.diffusion import Generator, load_generator, load_pretrained, require_quality, without_copies
+from tfpdu.diffusion import (
+    Generator,
+    load_generator,
+    load_pretrained,
+    refuse_impossible_critics,
+    require_quality,
+    without_copies,
+)
 from tfpdu.ensemble import assign_new
 from tfpdu.material import Material
 from tfpdu.preparation import (
@@ -220,6 +227,12 @@ class Synthesis:
         least = self._settings.generator.min_rows
         if step > FIRST and len(rows) < least:
             raise Exhausted(f"{len(rows)} originals would be left, config.generator.min_rows={least}")
+        try:
+            refuse_impossible_critics(rows, self._settings.generator)
+        except UserError as error:
+            if step == FIRST:
+                raise
+            raise Exhausted(str(error)) from None
         generator, quality = self._fit(step, rows)
         if step > FIRST and not quality["passed"]:
             self._retire([step])

@@ -52,6 +52,11 @@ def test_samples_are_those_of_the_run_and_replenish_what_was_deleted(tmp_path):
     again = source.replenished(left, rows.prior, 10, 0)
     assert len(again) == len(rows.drawn)
     assert int((~again.is_original).sum()) == 10
+    path = tmp_path / "run" / "samples" / "0000.npz"
+    away = path.rename(tmp_path / "0000.npz")
+    with pytest.raises(UserError, match="samples of its iteration 0 are not there"):
+        Source(str(tmp_path / "run"), whole, rows, tmp_path / "study").debiased()
+    away.rename(path)
     few = dataclasses.replace(rows, drawn=left)
     with pytest.raises(UserError, match="other S"):
         Source(str(tmp_path / "run"), whole, few, tmp_path / "study").debiased()

@@ -196,6 +196,10 @@ def test_bad_input_is_named(records, trained, critical, tmp_path):
         load_pretrained(str(trained[1]), WITH_CRITIC)
     with pytest.raises(UserError, match="hue"):
         fit_generator(records, dataclasses.replace(WITH_CRITIC, critics=("hue",)), tmp_path / "hue", seed=7)
+    deep = dataclasses.replace(WITH_CRITIC, critic_widths=(8,) * 5)
+    with pytest.raises(UserError, match="must be multiples of"):
+        fit_generator(records, deep, tmp_path / "deep", seed=7)
+    assert not (tmp_path / "deep").exists()  # it is refused before hours of training
     damaged = shutil.copytree(critical[1], tmp_path / "damaged")
     (damaged / "critics" / "label" / "classifier.json").unlink()
     with pytest.raises(UserError, match=r"classifier.json"):

@@ -117,7 +117,14 @@ class Source:
     def _debiased(self) -> Records:
         state = self._state
         with state.run.lock():
-            return state.tables.after(FIRST).records
+            if self._which in ("", TRAIN):
+                return state.tables.after(FIRST).records
+            if not state.run.file("samples", f"{FIRST.name}.npz").exists():  # they are not made in a run of the user's
+                raise UserError(
+                    f"--generator={self._which}: the samples of its iteration 0 are not there; name a run that was made"
+                    " with --config.loop.until=0"
+                )
+            return state.tables.now(FIRST).records
 
     @functools.cached_property
     def _replenishing(self) -> dict[str, Any]:

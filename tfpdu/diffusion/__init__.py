@@ -1,6 +1,7 @@
 """The generator of synthetic images: a diffusion model conditioned on class and attributes, in Keras alone."""
 
 from tfpdu.diffusion.canaries import Canaries, Reproduced, make_canaries, reproduced
+from tfpdu.diffusion.critics import refuse_impossible_critics
 from tfpdu.diffusion.features import PIXELS, Extractor, extractor_of
 from tfpdu.diffusion.fidelity import Fidelity, density_coverage, kernel_distance, measure_fidelity, precision_recall
 from tfpdu.diffusion.generator import Generator, fit_generator, load_generator
@@ -94,6 +95,7 @@ __all__ = [
     "pretrained_rows",
     "privacy_statement",
     "realised_attributes",
+    "refuse_impossible_critics",
     "reproduced",
     "require_quality",
     "sigma_schedule",

@@ -22,6 +22,7 @@ from tfpdu.diffusion.noisy_classifier import (
     NoisyClassifier,
     NoisyClassifierSettings,
     fit_noisy_classifier,
+    learnable,
     load_noisy_classifier,
 )
 from tfpdu.diffusion.settings import GeneratorSettings
@@ -112,8 +113,19 @@ def fit_critics(
       UserError: as `fit_noisy_classifier`.
       StopRequested: a signal arrived; calling again goes on from there.
     """
+    where, how = Path(directory, DIRECTORY), _how(records, settings)
+    return tuple(fit_noisy_classifier(records, name, how, where / name, seed) for name in settings.critics)
+
+
+def refuse_impossible_critics(records: Records, settings: GeneratorSettings) -> None:
+    """Raises `UserError` where a critic of these rows cannot be trained: before the generator is, not after."""
+    for name in settings.critics:
+        learnable(records, name, _how(records, settings))
+
+
+def _how(records: Records, settings: GeneratorSettings) -> NoisyClassifierSettings:
     shared = ("batch", "fold", "precision", "sigma_data", "flip", "sample_batch")
-    how = NoisyClassifierSettings(
+    return NoisyClassifierSettings(
         images=settings.critic_images,
         checkpoint_images=settings.checkpoint_images,
         widths=settings.critic_widths,
@@ -122,8 +134,6 @@ def fit_critics(
         p_std=P_STD,
         **{name: getattr(settings, name) for name in shared},
     )
-    where = Path(directory, DIRECTORY)
-    return tuple(fit_noisy_classifier(records, name, how, where / name, seed) for name in settings.critics)
 
 
 def load_critics(directory: Path, names: Sequence[str]) -> tuple[NoisyClassifier, ...]:

@@ -18,7 +18,7 @@ from tfpdu.common.validation import did_you_mean, non_negative, positive
 from tfpdu.data.records import UNKNOWN, AttributeSpec, Records
 from tfpdu.diffusion.cards import CHECKPOINT, as_json, finish, load_checked, refuse_another, rows_hash
 from tfpdu.diffusion.compiled import compiled
-from tfpdu.diffusion.critics import Critics, best_of, fit_critics, load_critics
+from tfpdu.diffusion.critics import Critics, best_of, fit_critics, load_critics, refuse_impossible_critics
 from tfpdu.diffusion.guidance import guided
 from tfpdu.diffusion.network import build_network
 from tfpdu.diffusion.noisy_classifier import NoisyClassifier
@@ -312,6 +312,7 @@ def fit_generator(records: Records, settings: GeneratorSettings, directory: str 
         )
     cardinalities = tuple(spec.cardinality for spec in records.specs)
     architecture = settings.architecture(records.images.shape[1:], records.classes, cardinalities)
+    refuse_impossible_critics(records, settings)
     course = f"{stable_hash(rows_hash(records), sorted(settings.training().items()), seed):016x}"
     earlier = read_json(directory / CARD) if (directory / CARD).exists() else None
     if earlier is not None and not _goes_on(earlier, settings, course):
@@ -327,8 +328,8 @@ def fit_generator(records: Records, settings: GeneratorSettings, directory: str 
         load_checked(training.network, directory, CARD, earlier["weights_sha256"])
         training.take_up(earlier)
     training.run()
-    if settings.endless:
-        training.save()
+    if settings.endless or settings.critics:
+        training.save()  # killed while critics train, it is not trained again
     critics = fit_critics(records, settings, directory, seed)
     key = _training_key(course, settings, training.taken_up)
     card = {

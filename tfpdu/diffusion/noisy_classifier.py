@@ -231,14 +231,7 @@ def fit_noisy_classifier(
         a directory that holds another classifier, or training that diverged.
       StopRequested: a signal arrived; calling again goes on from there.
     """
-    directory, table = Path(directory), records.labelled_by(attribute)
-    table = dataclasses.replace(table, attributes=table.attributes[:, :0], realised=None, specs=())
-    seen = len(np.unique(table.labels))
-    if seen < 2:
-        raise UserError(
-            f"classifier of {attribute!r}: {len(table)} rows with {seen} of its {table.classes} values; expected rows "
-            "with at least two"
-        )
+    directory, table = Path(directory), learnable(records, attribute, settings)
     key = (
         f"{stable_hash(rows_hash(table), attribute, table.label_names, sorted(settings.training().items()), seed):016x}"
     )
@@ -266,6 +259,24 @@ def fit_noisy_classifier(
     write_json(directory / CARD, card)
     (directory / CHECKPOINT).unlink(missing_ok=True)
     return NoisyClassifier(network, card)
+
+
+def learnable(records: Records, attribute: str, settings: NoisyClassifierSettings) -> Records:
+    """The rows that a noise-aware classifier of an attribute would learn, with its values as labels.
+
+    Raises:
+      UserError: it cannot be trained: an unknown attribute, fewer than two values, images that do not fit the network.
+    """
+    table = records.labelled_by(attribute)
+    table = dataclasses.replace(table, attributes=table.attributes[:, :0], realised=None, specs=())
+    seen = len(np.unique(table.labels))
+    if seen < 2:
+        raise UserError(
+            f"classifier of {attribute!r}: {len(table)} rows with {seen} of its {table.classes} values; expected rows "
+            "with at least two"
+        )
+    settings.architecture(table.images.shape[1:])
+    return table
 
 
 def load_noisy_classifier(directory: str | Path) -> NoisyClassifier:
