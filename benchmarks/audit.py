@@ -11,8 +11,6 @@ Prints a line of JSON; `peak_gb` is the process's, TensorFlow included, and `gro
 """
 
 import json
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +20,7 @@ from absl import flags
 
 from tfpdu.cli import app
 from tfpdu.common import files
-from tfpdu.common.machine import machine
+from tfpdu.common.machine import machine, peak_gigabytes
 
 _QUICK = flags.DEFINE_bool("quick", False, "500 + 500 rows in place of 5,000 + 5,000")
 _ROWS = flags.DEFINE_integer("rows", 0, "rows a side; default 5,000, or 500 with --quick", lower_bound=0)
@@ -72,13 +70,13 @@ def measure(rows: int, views: int, width: int, side: int = _SIDE, seed: int = 0)
         return answers
 
     ensemble.probabilities(members.images[:64])  # compiles
-    pools, policy, start_gb = (calibration, evaluation), ViewPolicy(views), _peak_gb()
+    pools, policy, start_gb = (calibration, evaluation), ViewPolicy(views), peak_gigabytes()
     start = time.monotonic()
     table = audit_members(
         predict, {"members": members}, *pools, policy=policy, seed=seed, settings=settings, note=lambda line: None
     )
     seconds = time.monotonic() - start
-    peak = _peak_gb()
+    peak = peak_gigabytes()
     return {
         "rows": sum(row["n_members"] + row["n_nonmembers"] for row in table[:1]),
         "asked": asked,
@@ -104,10 +102,6 @@ def _records(n: int, name: str, side: int, seed: int) -> Any:
         specs=(),
         label_names=tuple(map(str, range(_CLASSES))),
     )
-
-
-def _peak_gb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
 
 
 def _main(argv: Sequence[str]) -> None:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import stats
 from sklearn.datasets import load_digits
 
+from tfpdu.common.intervals import student
 from tfpdu.unlearning import CertifiedHead, HeadSettings, fit_head
 
 ROWS = 1500
@@ -62,8 +62,8 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def interval(values: np.ndarray) -> str:
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return f"{values.mean():.1f} ± {half:.1f}"
+    mean, half = student(values)
+    return f"{mean:.1f} ± {half:.1f}"
 
 
 if __name__ == "__main__":

@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from scipy import stats
 
 from tfpdu.cli import app
 from tfpdu.common import files, say
 from tfpdu.common.errors import UserError
+from tfpdu.common.intervals import student
 from tfpdu.common.run_directory import RunDirectory
 from tfpdu.common.seeds import stable_hash
 
@@ -183,9 +183,9 @@ def _differences(gaps: dict[tuple[int, int], float]) -> Line:
         return {key: float(np.mean([gap for at, gap in gaps.items() if at[axis] == key])) for key in keys}
 
     by_seed = means(0)
-    values, n = np.array(list(by_seed.values())), len(by_seed)
-    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)) if n > 1 else None
-    summed = {"difference": float(values.mean()), "interval": half, "worst": min(gaps.values())}
+    values = list(by_seed.values())
+    half = student(values)[1] if len(values) > 1 else None
+    summed = {"difference": float(np.mean(values)), "interval": half, "worst": min(gaps.values())}
     return {**summed, "by_seed": by_seed, "by_step": means(1)}
 
 

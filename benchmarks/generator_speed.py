@@ -9,7 +9,6 @@ Memory is the whole process's, early and at the end of the training, which shows
 
 import dataclasses
 import json
-import resource
 import statistics
 import tempfile
 import time
@@ -23,7 +22,7 @@ from training import peak_gflops
 
 from tfpdu.cli import app
 from tfpdu.common import files
-from tfpdu.common.machine import machine
+from tfpdu.common.machine import machine, peak_gigabytes
 
 _CONFIG = app.define_config()
 _OUTPUT = flags.DEFINE_string("output", "", "also write the JSON here")
@@ -74,7 +73,7 @@ def measure(config: dict[str, Any], shape: tuple[int, ...], steps: int) -> dict[
             for number in range(steps // TURNS):
                 step(batches.at(number), 0.999)
             rates.append(steps // TURNS * ours.batch / (time.perf_counter() - start))
-            memory.append(_gigabytes())
+            memory.append(peak_gigabytes())
         generator = fit_generator(
             rows, dataclasses.replace(ours, images=ours.batch, candidates=1, critics=()), directory, 0
         )
@@ -98,11 +97,6 @@ def measure(config: dict[str, Any], shape: tuple[int, ...], steps: int) -> dict[
         "memory_gigabytes_late": round(memory[-1], 2),
         "machine": machine(),
     }
-
-
-def _gigabytes() -> float:
-    """The most that this process has held so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def _main(argv: Sequence[str]) -> None:

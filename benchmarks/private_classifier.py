@@ -17,11 +17,11 @@ from typing import Any
 import keras
 import numpy as np
 from absl import flags
-from scipy import stats
 
 from tfpdu.cli import app
 from tfpdu.common import files, say
 from tfpdu.common.errors import UserError
+from tfpdu.common.intervals import student
 
 ATTACKS = ("moments", "m_mean", "m_loss")
 DELTA = 1e-5
@@ -120,11 +120,8 @@ def table(result: dict[str, Any]) -> list[str]:
 
 
 def _mean(values: Sequence[float]) -> str:
-    shown, n = f"{100 * np.mean(values):.1f} %", len(values)
-    if n < 2:
-        return shown
-    half = stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)
-    return f"{shown} ± {100 * half:.1f}"
+    shown = f"{100 * np.mean(values):.1f} %"
+    return shown if len(values) < 2 else f"{shown} ± {100 * student(values)[1]:.1f}"
 
 
 def _main(argv: Sequence[str]) -> None:

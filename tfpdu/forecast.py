@@ -1,8 +1,6 @@
 """--dry_run: what a run would do, for how long and with how much memory, measured on this machine in a minute."""
 
 import dataclasses
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +14,7 @@ from tfpdu.bias import bias_report
 from tfpdu.bias.priors import cells_of
 from tfpdu.common import say
 from tfpdu.common.determinism import configure
+from tfpdu.common.machine import peak_gigabytes
 from tfpdu.data import Records
 from tfpdu.diffusion import GeneratorSettings, fit_generator
 from tfpdu.diffusion.training import Training, training_batches
@@ -67,11 +66,14 @@ def forecast(config: Mapping[str, Any]) -> str:
       UserError: as `run_pdu` would.
     """
     settings, material, added, stages = _stages(config, {})
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
     growth = added * material.drawn.images[0].nbytes * 4 / 2**30
     lines = _data_lines(material, settings, added)
     lines += ["", *(f"  {name:34}{value:8.1f} min" for name, value in stages.items())]
-    lines += [f"  {'in all':34}{sum(stages.values()):8.1f} min", "", f"memory: about {peak + growth:.1f} GB"]
+    lines += [
+        f"  {'in all':34}{sum(stages.values()):8.1f} min",
+        "",
+        f"memory: about {peak_gigabytes() + growth:.1f} GB",
+    ]
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.audit.test_tensorflow_privacy import tfp_rows
 from tfpdu.audit import AuditSettings, Signals, auc, audit_members, roc_curve, slice_masks, success_rate
 from tfpdu.audit import tensorflow_privacy as adapter
 from tfpdu.common import UserError
@@ -132,7 +133,7 @@ def test_slices_roc_and_advantage_equal_tensorflow_privacys():
         for side, group in zip(softened, groups, strict=True)
     ]  # fmt: skip
     slices = {name: (masks[0][name], masks[1][name]) for name in masks[0]}
-    rows = adapter.threshold_attack(*softened, slices=slices)[: 1 + len(slices)]
+    rows = tfp_rows(*softened, "threshold", slices=slices)
     assert [row.get("slice") for row in rows] == [None, *slices]
     assert len(theirs) == len(rows)
     for row, result in zip(rows, theirs, strict=True):
@@ -158,11 +159,9 @@ def _softened(side, between):
 def test_trained_attackers_run_anew_on_each_slice_with_enough_rows():
     members, nonmembers = memorised_signals(40, 2, seed=5)
     first, few = np.arange(40) < 20, np.arange(40) < 5
-    rows = adapter.trained_attacks(
-        members, nonmembers, seed=0, attackers=("knn",), slices={"half": (first, first), "few": (few, few)}
-    )
+    rows = tfp_rows(members, nonmembers, "knn", slices={"half": (first, first), "few": (few, few)})
     assert [row.get("slice") for row in rows] == [None, "half"]
-    alone = adapter.trained_attacks(members.take(first), nonmembers.take(first), seed=0, attackers=("knn",))[0]
+    alone = tfp_rows(members.take(first), nonmembers.take(first), "knn")[0]
     assert rows[1] == {**alone, "slice": "half"}
     assert rows[0]["p_value"] is None  # either half trained the attacker of the other
 

@@ -7,10 +7,11 @@ import itertools
 import numpy as np
 import pytest
 
+from tfpdu.common.files import weights_hash
 from tfpdu.ensemble import build_backbone
 from tfpdu.testing import check_method, memorised_rows
 from tfpdu.unlearning import METHODS
-from tfpdu.unlearning.methods import DescentSettings, Examples, find, weights_hash
+from tfpdu.unlearning.methods import DescentSettings, Examples, find
 from tfpdu.unlearning.methods.descent import Pass, ascent, cross_entropy, descend, one_hot
 
 

@@ -105,7 +105,8 @@ def measures(predictions: Predictions, confidence: float = 0.95) -> list[Row]:
       attribute "label": `accuracy` of each class;
       each attribute, and all together as "a x b": `accuracy`, `calibration` (with probabilities), and of two classes
         `selection_rate`, `tpr`, `fpr` of each group; then, of the group "all", `MEASURES`, with several classes also
-        `MEANS`, and `unknown`, the share of rows left out because the value is not known (n of them);
+        the first four's means over them ("..._mean"), and `unknown`, the share of rows left out because the value is
+        not known (n of them);
       "label x a": `accuracy` of each cell, with several classes `selection_rate`, `tpr` and `fpr` of the class against
         the rest in the group, and of "all" the worst and average accuracies of the cells.
       A value that is not estimable is None, as are its ends; the counts are there. n_pos + n_neg = n: rows of the

@@ -1,7 +1,5 @@
 """What an audit would cost, before it is made."""
 
-import resource
-import sys
 import time
 
 import numpy as np
@@ -10,6 +8,7 @@ from tfpdu.audit.attacks import new_attack, required
 from tfpdu.audit.membership import AuditSettings
 from tfpdu.audit.subject import Subject
 from tfpdu.common.errors import UserError
+from tfpdu.common.machine import peak_gigabytes
 
 
 def forecast(subject: Subject, settings: AuditSettings) -> str:
@@ -28,7 +27,7 @@ def forecast(subject: Subject, settings: AuditSettings) -> str:
     start = time.monotonic()
     subject.collect(some, needed, settings.block_rows, lambda f, _: f)
     seconds = (time.monotonic() - start) * n / len(some)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
+    peak = peak_gigabytes()
     answers = n * (subject.views + 2 * records.classes + 4) * 8 / 2**30
     return "\n".join(
         [

@@ -22,7 +22,6 @@ MEASURES = (
     "average_accuracy",
     "adjusted_accuracy",
 )
-MEANS = tuple(f"{name}_mean" for name in MEASURES[:4])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from tfpdu.common.errors import UserError
-from tfpdu.common.intervals import between_0_and_1
+from tfpdu.common.intervals import student
 
 SAME = ("iteration", "attack", "protocol", "population", "slice")
 
@@ -44,9 +43,8 @@ def spread(values: Sequence[float], confidence: float = 0.95) -> Spread:
     x = np.asarray(values, np.float64)
     if x.ndim != 1 or len(x) < 2 or not np.isfinite(x).all():
         raise UserError(f"spread: expected finite values of at least two seeds, got {list(x.ravel())}")
-    mean, sd = float(x.mean()), float(x.std(ddof=1))
-    half = float(stats.t.ppf((1 + between_0_and_1(confidence)) / 2, len(x) - 1)) * sd / np.sqrt(len(x))
-    return Spread(mean, sd, float(x.min()), float(x.max()), mean - half, mean + half, len(x))
+    mean, half = student(x, confidence)
+    return Spread(mean, float(x.std(ddof=1)), float(x.min()), float(x.max()), mean - half, mean + half, len(x))
 
 
 def over_seeds(

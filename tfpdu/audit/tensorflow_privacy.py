@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from tfpdu.audit.losses import root_moments
-from tfpdu.audit.protocols import Outcome, as_row, with_holm
+from tfpdu.audit.protocols import Outcome
 from tfpdu.audit.signals import Signals
 from tfpdu.audit.statistics import best_threshold
 from tfpdu.common.errors import UserError
@@ -54,67 +54,6 @@ def load(name: str) -> ModuleType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module(f"{_ROOT}.{name}")
-
-
-def threshold_attack(
-    members: Signals,
-    nonmembers: Signals,
-    *,
-    iteration: int = 0,
-    population: str = "all_originals",
-    fprs: Sequence[float] = (0.1, 0.01),
-    slices: Slices | None = None,
-) -> list[dict[str, Any]]:
-    """Upstream's threshold attacks on loss ("tfp_threshold") and on entropy ("tfp_entropy"), on the plain image.
-
-    Args:
-      members: n1 rows that the model was trained on.
-      nonmembers: n0 rows that it was not.
-      iteration: copied into the rows.
-      population: copied into the rows.
-      fprs: false-positive rates at which the true-positive rate is told.
-      slices: see `run_attacks`.
-
-    Returns:
-      Two rows of `audit.json`, and two more a slice.
-    """
-    outcomes = run_attacks(members, nonmembers, tuple(THRESHOLDS), 0, slices=slices)
-    return with_holm([as_row(one, iteration=iteration, population=population, fprs=fprs) for one in outcomes])
-
-
-def trained_attacks(
-    members: Signals,
-    nonmembers: Signals,
-    *,
-    seed: int,
-    attackers: Sequence[str] = ("lr", "mlp", "knn"),
-    features: str = "probabilities",
-    iteration: int = 0,
-    population: str = "all_originals",
-    fprs: Sequence[float] = (0.1, 0.01),
-    slices: Slices | None = None,
-) -> list[dict[str, Any]]:
-    """Upstream's trained attackers; every row is scored by the one that was trained on the other half.
-
-    Args:
-      members: n1 rows that the model was trained on, at least `LEAST_ROWS`.
-      nonmembers: n0 rows that it was not, as many.
-      seed: of the folds and of the attackers.
-      attackers: of "lr", "mlp", "knn" and "rf" (over 100 forests a fold: a minute).
-      features: "probabilities" and the loss of the plain image, or "moments": root moments of the losses over the
-        views, and their mean.
-      iteration: copied into the rows.
-      population: copied into the rows.
-      fprs: false-positive rates at which the true-positive rate is told.
-      slices: see `run_attacks`; attackers are trained anew on each.
-
-    Returns:
-      A row of `audit.json` per attacker, named "tfp_lr", "tfp_mlp", ..., and one more a slice.
-    """
-    for name in attackers:
-        one_of(TRAINED, attackers=name)
-    outcomes = run_attacks(members, nonmembers, attackers, seed, features, slices)
-    return with_holm([as_row(one, iteration=iteration, population=population, fprs=fprs) for one in outcomes])
 
 
 def run_attacks(

@@ -18,6 +18,7 @@ _WORKDIR = flags.DEFINE_string("workdir", "", "the run directory")
 
 def _main(argv: Sequence[str]) -> None:
     del argv
+    from tfpdu.common.gate import FIRED
     from tfpdu.common.run_directory import RunDirectory
     from tfpdu.unlearning import Ledger
 
@@ -36,7 +37,7 @@ def _main(argv: Sequence[str]) -> None:
         row = f"{r.request_id:{width}}  {len(r.digests):6}  {r.time:%Y-%m-%d}  {r.due:%Y-%m-%d}  {state:8}  {receipt}"
         print(row.rstrip())
     if any(r.overdue(now) for r in requests):
-        sys.exit(3)
+        sys.exit(FIRED)
 
 
 def main() -> None:

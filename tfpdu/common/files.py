@@ -36,7 +36,7 @@ def replacing(path: str | os.PathLike[str], mode: int = 0o666) -> Iterator[Path]
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, mode & ~_umask())
+        os.chmod(temporary, mode & ~umask())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -229,7 +229,8 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permissions that new files lack."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

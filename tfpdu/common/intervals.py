@@ -1,4 +1,4 @@
-"""Intervals of proportions and of areas under a ROC curve that need nothing but counts.
+"""Intervals of proportions and of areas under a ROC curve that need nothing but counts, and of means.
 
 References:
   [1] Clopper, Pearson. The use of confidence or fiducial limits illustrated in the case of the binomial. 1934.
@@ -6,10 +6,11 @@ References:
   [3] Newcombe. Confidence intervals for an effect size measure based on the Mann-Whitney statistic, part 2. 2006.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import optimize, special
+from scipy import optimize, special, stats
 
 from tfpdu.common.errors import UserError
 
@@ -48,6 +49,17 @@ def proportion_ends(successes: Any, trials: Any, tail: Any) -> tuple[np.ndarray,
         low = special.betaincinv(np.where(none, 1.0, x), np.where(none, 1.0, n - x + 1), tail)
         high = special.betaincinv(np.where(all_, 1.0, x + 1), np.where(all_, 1.0, n - x), 1 - tail)
     return np.where(none, 0.0, low), np.where(all_, 1.0, high)
+
+
+def student(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """Mean of at least two values and half the width of Student's t interval, which takes them as normal.
+
+    >>> [round(number, 3) for number in student([1.0, 2.0, 3.0])]
+    [2.0, 2.484]
+    """
+    n = len(values)
+    quantile = float(stats.t.ppf((1 + between_0_and_1(confidence)) / 2, n - 1))
+    return float(np.mean(values)), float(np.std(values, ddof=1)) / float(np.sqrt(n)) * quantile
 
 
 def hanley_mcneil_se(value: float, n_members: int, n_nonmembers: int) -> float:

@@ -50,7 +50,7 @@ def categories(name: str, texts: Sequence[str]) -> tuple[AttributeSpec, np.ndarr
     """
     texts = [text.strip() for text in texts]
     found = {text for text in texts if not is_missing(text)}
-    numeric = all(_is_number(text) for text in found)
+    numeric = all(is_number(text) for text in found)
     if numeric and len(found) > MOST_NUMBERS:
         raise UserError(
             f"{name}: {len(found)} different numbers; state bins, by edges '{name}:30,60' or quantiles '{name}:q3'"
@@ -189,7 +189,8 @@ def as_int8(spec: AttributeSpec, codes: np.ndarray) -> np.ndarray:
     return codes.astype(np.int8)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a cell of a table is a finite number."""
     try:
         return bool(np.isfinite(float(text)))
     except ValueError:

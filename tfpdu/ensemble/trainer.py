@@ -26,6 +26,9 @@ from tfpdu.ensemble.weights import save_weights
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # images uint8[b,h,w,c], targets float32[b,C], weights float32[b]
 
 
+PARTIAL_SECONDS = 300.0  # how often an unfinished training is put on disk
+
+
 @dataclasses.dataclass(frozen=True)
 class Rows:
     """What a model is trained on: images uint8[n,h,w,c], labels int[n], ids strings [n], loss weights float[n].
@@ -64,7 +67,6 @@ class Trainer:
       input_shape: (h, w, c).
       seed: of the run.
       initial: weights to start from, see `build_resnet18`; None draws them.
-      partial_seconds: how often an unfinished training is put on disk.
     """
 
     def __init__(
@@ -75,10 +77,9 @@ class Trainer:
         input_shape: tuple[int, int, int],
         seed: int,
         initial: InitialWeights = None,
-        partial_seconds: float = 300.0,
     ):
         self.settings, self.views, self.classes, self.seed = settings, views, classes, seed
-        self._initial, self._partial_seconds = initial, partial_seconds
+        self._initial = initial
         self._step = resnet18_step(
             input_shape, classes, settings.stem, settings.width, settings.image_upscale, settings.precision,
             settings.momentum, settings.weight_decay, settings.freeze,
@@ -126,7 +127,7 @@ class Trainer:
         for epoch in range(first, span.last):
             loss = self._epoch(batches, len(rows), epoch - span.first, span.last - span.first)
             on_epoch(len(rows), loss)
-            due = time.monotonic() - written > self._partial_seconds
+            due = time.monotonic() - written > PARTIAL_SECONDS
             if partial and epoch + 1 < span.last and (due or interrupt.stopping()):
                 self._put_down(partial, epoch + 1, before + time.monotonic() - start)
                 written = time.monotonic()

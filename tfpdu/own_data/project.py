@@ -72,7 +72,7 @@ def make_project(home: str | os.PathLike[str], request: Request) -> Project:
         files.write_text(draft / "config.py", text)
         for name, header, rows in _tables(findings, choices):
             files.write_text(draft / name, _csv(header, rows))
-        draft.chmod(0o777 & ~_umask())
+        draft.chmod(0o777 & ~files.umask())
         os.replace(draft, home)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -85,12 +85,6 @@ def _loaded(text: str) -> dict:
     scope: dict = {}
     exec(compile(text, "config.py", "exec"), scope)
     return scope["get_config"]().to_dict()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 # ---- tables ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from PIL import Image
 from tfpdu.common.errors import UserError
 from tfpdu.common.interrupt import safe_point
 from tfpdu.common.validation import did_you_mean
-from tfpdu.data.attributes import MOST_NUMBERS, Column, is_missing
+from tfpdu.data.attributes import MOST_NUMBERS, Column, is_missing, is_number
 from tfpdu.data.image_folder import Table, file_of, find_table, path_of, read_table
 
 MOST_VALUES = 20  # of a sensitive column or a label: beyond this a group is too small to say anything about
@@ -132,10 +132,10 @@ def _check_values(column: Column, request: Request, sheet: Table) -> None:
     if len(values) < 2:
         has = f"all {len(known)} known rows are {known[0]!r}" if known else "no row has a value"
         raise UserError(f"{flag}={column.name}: {has}; expected two values or more")
-    numbers = [float(text) for text in known if _is_number(text)]
+    numbers = [float(text) for text in known if is_number(text)]
     if column.is_binned:
         if len(numbers) < len(known) / 2:
-            row = next(k for k, text in enumerate(texts) if not is_missing(text) and not _is_number(text))
+            row = next(k for k, text in enumerate(texts) if not is_missing(text) and not is_number(text))
             where = f"row {sheet.lines[row]} of {sheet.path}"
             raise UserError(f"{flag}={column.name}: bins are for numbers, and {where} holds {texts[row]!r}")
         return
@@ -162,13 +162,6 @@ def _bins(column: Column, request: Request, numbers: list[float]) -> str:
         return f"--sensitive={','.join(names)}"
 
     return f"state bins, by edges {flag(edges)} or as thirds {flag('q3')}"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
-        return False
 
 
 def picture_files(root: Path) -> set[str]:

@@ -17,10 +17,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from scipy import stats
-
-from tfpdu.common.intervals import clopper_pearson
+from tfpdu.common.intervals import clopper_pearson, student
 from tfpdu.reporting.run_data import RunData
 from tfpdu.reporting.summary import main_audit, strongest
 
@@ -90,8 +87,7 @@ def less(first: Measured, second: Measured) -> Measured:
 
 
 def _mean(values: Sequence[float]) -> Measured:
-    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
-    half = spread / math.sqrt(len(values)) * float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    mean, half = student(values, CONFIDENCE)
     return Measured(mean, mean - half, mean + half, len(values))
 
 

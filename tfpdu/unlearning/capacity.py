@@ -23,10 +23,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from tfpdu.common import UserError
-from tfpdu.common.intervals import between_0_and_1
+from tfpdu.common.intervals import between_0_and_1, student
 from tfpdu.common.validation import positive
 from tfpdu.unlearning.noise import check_problem, newton_noise, open_unit, textbook_sigma
 
@@ -338,9 +337,8 @@ def _paired(m: int, losses: Sequence[float], reference: Sequence[float], confide
         raise UserError(
             f"measured_capacity: m={m}: seed {np.flatnonzero(~np.isfinite(difference))[0]} has no finite loss"
         )
-    pairs, mean = len(difference), float(difference.mean())
-    half = float(stats.t.ppf((1 + confidence) / 2, pairs - 1) * difference.std(ddof=1) / math.sqrt(pairs))
-    return {"rows": m, "excess": mean, "ci_low": mean - half, "ci_high": mean + half, "pairs": pairs}
+    mean, half = student(difference, confidence)
+    return {"rows": m, "excess": mean, "ci_low": mean - half, "ci_high": mean + half, "pairs": len(difference)}
 
 
 def _leading(flags: Sequence[bool]) -> int:

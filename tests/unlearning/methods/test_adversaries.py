@@ -9,9 +9,10 @@ import tensorflow as tf
 
 from tests.unlearning.methods.test_descent import by_hand
 from tfpdu.common import UserError
+from tfpdu.common.files import weights_hash
 from tfpdu.ensemble.networks import answers
 from tfpdu.testing import memorised_rows, memorising_network
-from tfpdu.unlearning.methods import METHODS, AttackSettings, Examples, build_adversaries, concatenate, weights_hash
+from tfpdu.unlearning.methods import METHODS, AttackSettings, Examples, build_adversaries, concatenate
 from tfpdu.unlearning.methods.adversaries import fgsm
 
 PGD = AttackSettings(epsilon=0.01, batch=16)

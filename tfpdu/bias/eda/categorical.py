@@ -92,6 +92,11 @@ def all_rows(cardinalities: Sequence[int]) -> np.ndarray:
     return np.array(list(itertools.product(*map(range, cardinalities))), np.int64).reshape(-1, len(cardinalities))
 
 
+def log_prob_of_columns(table: np.ndarray, probabilities: Sequence[np.ndarray]) -> np.ndarray:
+    """log p(row) in nats of independent columns, float64[n], for int64[n, j] and a distribution a column."""
+    return np.sum([log(p)[table[:, i]] for i, p in enumerate(probabilities)], axis=0)
+
+
 def log(p: np.ndarray) -> np.ndarray:
     """Natural logarithm with log 0 = -inf, without a warning."""
     with np.errstate(divide="ignore"):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfpdu.bias.eda.categorical import Fitness, Search, checked_rows, fitness_of, fitting_rows, log
+from tfpdu.bias.eda.categorical import Fitness, Search, checked_rows, fitness_of, fitting_rows, log_prob_of_columns
 from tfpdu.common.errors import UserError
 from tfpdu.common.seeds import rng
 from tfpdu.common.validation import in_range
@@ -75,8 +75,7 @@ class CGA:
 
     def log_prob(self, rows: np.ndarray) -> np.ndarray:
         """log p(row) in nats, float64[n]; -inf where a value is impossible."""
-        table = checked_rows(rows, self._fitted())
-        return np.sum([log(p)[table[:, i]] for i, p in enumerate(self.probabilities)], axis=0)
+        return log_prob_of_columns(checked_rows(rows, self._fitted()), self.probabilities)
 
     def optimise(
         self,

@@ -12,7 +12,7 @@ from tfpdu.bias.eda.categorical import (
     draw,
     fitness_of,
     fitting_rows,
-    log,
+    log_prob_of_columns,
     shares,
     with_margin,
 )
@@ -54,8 +54,7 @@ class UMDA:
 
     def log_prob(self, rows: np.ndarray) -> np.ndarray:
         """log p(row) in nats, float64[n]; -inf where a value is impossible."""
-        table = checked_rows(rows, self._fitted())
-        return np.sum([log(p)[table[:, i]] for i, p in enumerate(self.probabilities)], axis=0)
+        return log_prob_of_columns(checked_rows(rows, self._fitted()), self.probabilities)
 
     def optimise(
         self,

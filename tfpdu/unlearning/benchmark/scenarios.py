@@ -77,11 +77,6 @@ class Scenario:
         """Whether a trained model decides which rows are asked for."""
         return self.kind == "worst"
 
-    @property
-    def own_original(self) -> bool:
-        """Whether the original model learns other labels than in the other scenarios."""
-        return self.kind == "confusion"
-
     def task(self, table: Records, seed: int, memorised: Memorised | None = None) -> Task:
         """The rows to forget, drawn by hashes of (seed, id).
 

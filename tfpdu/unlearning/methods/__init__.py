@@ -1,7 +1,7 @@
 """Approximate unlearning, one method a file. None of these gives a guarantee; `tfpdu.unlearning.exact` does."""
 
 from tfpdu.common.validation import one_of
-from tfpdu.unlearning.methods.adversaries import Adversaries, AttackSettings, build_adversaries, weights_hash
+from tfpdu.unlearning.methods.adversaries import Adversaries, AttackSettings, build_adversaries
 from tfpdu.unlearning.methods.amun import AMUN
 from tfpdu.unlearning.methods.base import Examples, Method, NoSettings, concatenate, own
 from tfpdu.unlearning.methods.boundary_shrink import BOUNDARY_SHRINK
@@ -69,5 +69,4 @@ __all__ = [
     "concatenate",
     "find",
     "own",
-    "weights_hash",
 ]

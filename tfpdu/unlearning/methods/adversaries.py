@@ -7,7 +7,6 @@ References:
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ import tensorflow as tf
 
 from tfpdu.audit.ball import ascend
 from tfpdu.common import UserError
+from tfpdu.common.files import weights_hash
 from tfpdu.common.validation import one_of, positive
 from tfpdu.ensemble.networks import answers, compiled_graph, image_gradient
 from tfpdu.unlearning.methods.base import Examples
@@ -79,14 +79,6 @@ class Adversaries:
         """Raises `UserError`, naming `where` they were given, if another model made them."""
         if self.model != weights_hash(model):
             raise UserError(f"{where}: another model made them; leave them out to make new ones{otherwise}")
-
-
-def weights_hash(model: keras.Model) -> str:
-    """32 hexadecimal digits that name a model's weights and batch statistics."""
-    digest = hashlib.blake2b(digest_size=16)
-    for array in model.get_weights():
-        digest.update(str((array.dtype, array.shape)).encode() + np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def build_adversaries(model: keras.Model, rows: Examples, settings: AttackSettings) -> Adversaries:
