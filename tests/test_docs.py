@@ -1,5 +1,7 @@
 """The numbers on the pages are those of the files in docs/results."""
 
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 from benchmarks import forgetting, overfitted, private_classifier, serving, unlearning
 from tfpdu.common import files
 from tfpdu.reporting import debiasing, deletion_study, group_study
+from tfpdu.reporting.formatting import duration
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs/results"
@@ -103,17 +106,50 @@ def cost_of_adversaries(result: dict[str, Any]) -> list[str]:
 def lineages(result: dict[str, Any]) -> list[str]:
     """Of `tfpdu results --plan=lineage`: a row a generator."""
     names = ("test_accuracy@last", "success/strongest@last", "generator_auc")
-
-    def share(number: dict[str, Any]) -> str:
-        value, low, high = (f"{100 * min(number[key], 1):.1f}" for key in ("value", "low", "high"))
-        return f"{value} ({low} to {high})"
-
     rows = []
     for variant in result["variants"].values():
         measures, seeds = variant["measures"], len(variant["seeds"])
         left = f"{measures['originals@last']['value']:.0f}"
         rows.append(" | ".join([variant["words"], str(seeds), left, *(share(measures[name]) for name in names)]))
     return [f"| {row} |" for row in rows]
+
+
+def share(number: dict[str, Any]) -> str:
+    """A share with its interval, as the pages have it."""
+    value, low, high = (f"{100 * min(number[key], 1):.1f}" for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def table1(result: dict[str, Any]) -> list[str]:
+    """Of `tfpdu results --plan=table1`: a row a variant, and how its numbers compare with the paper's."""
+    columns = [*(f"test_accuracy@{at}" for at in ("before", 0, 1, 5, 10)), "retain_accuracy@10"]
+    lines = []
+    for variant in result["variants"].values():
+        measures, rows = variant["measures"], [row for row in variant["paper"] if row["place"].startswith("Table I,")]
+        cells = [variant["words"], str(len(variant["seeds"])), *(share(measures[name]) for name in columns)]
+        tally = Counter(row["verdict"] for row in rows)
+        told = ", ".join(f"{tally[verdict]} {verdict}" for verdict in ("better", "reproduced", "worse"))
+        longest = max(measures[f"step_seconds@{t}"]["value"] for t in range(1, 11))
+        lines += [f"| {' | '.join(cells)} |", f"of its {len(rows)} numbers in Table I: {told}"]
+        lines.append(f"the longest step took {duration(longest)}, a run {minutes(variant['seconds'])}")
+    return lines
+
+
+def minutes(seconds: list[float]) -> str:
+    low, high = (f"{bound / 60:.0f}" for bound in (min(seconds), max(seconds)))
+    return f"{low} minutes" if low == high else f"{low} to {high} minutes"
+
+
+def figure12(result: dict[str, Any]) -> list[str]:
+    """Of `tfpdu results --plan=figure12`: a row a variant and attack."""
+    attacks = {"moments": "Moments", "m_mean": "M-Mean", "m_loss": "M-Loss"}
+    return [
+        f"| {variant['words']} | {words} | "
+        + " | ".join(share(variant["measures"][f"success/{attack}@{t}"]) for t in (0, 1, 5, 10))
+        + " |"
+        for variant in result["variants"].values()
+        for attack, words in attacks.items()
+    ]
 
 
 GROUPS = (
@@ -146,6 +182,8 @@ PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
     "debiasing_celeb_a/methods.json": ("fairness.md", study(debiasing.NAMES, FACES)),
     "debiasing_celeb_a/deletion.json": ("fairness.md", study(deletion_study.NAMES, FACES)),
     "lineage/summary.json": ("generator.md", lineages),
+    "table1/summary.json": ("paper.md", table1),
+    "figure12/summary.json": ("paper.md", figure12),
     "unlearning_cost.json": ("unlearning.md", unlearning_cost),
 }
 
@@ -164,6 +202,14 @@ def test_the_readme_says_what_debiasing_does():
         f"{arms[arm]['worst_group_accuracy']['mean']:.1f} %" for arm in ("none", "oversample", "diffusion")
     )
     assert f"rises from {nothing} to {diffusion} with it, and to {copies} with" in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_has_table_1_and_its_figures_are_there():
+    text = (ROOT / "README.md").read_text()
+    assert (RESULTS / "table1/course-cifar10-transfer.md").read_text() in text
+    figures = re.findall(r"[(\"](docs/[^)\"]+\.(?:svg|png))", text)
+    assert len(figures) >= 3
+    assert all((ROOT / figure).is_file() for figure in figures)
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -70,6 +70,7 @@ def test_a_round_may_leave_no_row(plain):
     assert not list((workdir / "shards").glob("*/*.weights.h5"))
 
 
+@pytest.mark.slow
 def test_too_few_rows_for_a_strict_generator_still_retire_the_one_that_saw_them(tmp_path):
     options = {"generator__lineage": "strict", "generator__min_rows": 60, "deletion__mode": "experiment"}
     config, workdir = begun(tmp_path / "run", 1, **options), tmp_path / "run"
