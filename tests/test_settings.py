@@ -6,7 +6,7 @@ import pytest
 
 from tests.loop_config import tiny_config
 from tfpdu.common import UserError
-from tfpdu.settings import Settings
+from tfpdu.settings import LoopSettings, Settings
 
 
 def test_the_judge_is_one_model_however_many_parts_the_ensemble_has():
@@ -47,3 +47,9 @@ def test_every_preset_and_its_twin_is_a_valid_configuration(name, variants):
     assert len({repr(one) for one in settings}) == len(variants)
     with pytest.raises(ValueError, match="unknown variant"):
         module.get_config("cpu:tpu")
+
+
+def test_more_iterations_than_a_row_can_remember_are_refused():
+    assert LoopSettings(iterations=125).iterations == 125
+    with pytest.raises(UserError, match=r"config\.loop\.iterations"):
+        LoopSettings(iterations=126)
