@@ -127,7 +127,7 @@ def debias(
     _require_generator(settings, generate)
     sampler = _Sampler(generate, judge, settings.max_redraws, generator_id, seed, iteration)
     n = len(records)
-    groups = [(UNKNOWN, np.arange(n))] if settings.scope == "global" else _shards(shard_of, n)
+    groups = _groups(settings, shard_of, n)
     keep, weights = np.ones(n, bool), np.ones(n)
     additions = np.zeros(int(np.prod(prior.shape(records))), np.int64)
     added: list[Records] = []
@@ -162,7 +162,7 @@ def planned(
     n, total = len(records), 0
     if settings.method == "none":
         return 0
-    for _, rows in [(UNKNOWN, np.arange(n))] if settings.scope == "global" else _shards(shard_of, n):
+    for _, rows in _groups(settings, shard_of, n):
         S = records.take(rows) if len(rows) < n else records
         demand = _demand(S, prior, settings)
         if settings.method == "reweigh":
@@ -338,7 +338,10 @@ class _Sampler:
         return np.asarray(self._generate(labels, attributes, keys))
 
 
-def _shards(shard_of: np.ndarray | None, n: int) -> list[tuple[int, np.ndarray]]:
+def _groups(settings: AugmentSettings, shard_of: np.ndarray | None, n: int) -> list[tuple[int, np.ndarray]]:
+    """(shard, its rows) of each table that is brought to the prior by itself; all rows at once have no shard."""
+    if settings.scope == "global":
+        return [(UNKNOWN, np.arange(n))]
     if shard_of is None or len(shard_of) != n:
         raise UserError(f"augment.scope='shard' needs the shard of each of the {n} rows")
     shards = np.asarray(shard_of)
