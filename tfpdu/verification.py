@@ -7,6 +7,7 @@ every generator that saw a deleted row is owned up to. `replay` learns the rows 
 
 import contextlib
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 
 from tfpdu.common import UserError, files
 from tfpdu.common.run_directory import RunDirectory
-from tfpdu.data import unlabelled
+from tfpdu.data import Records, unlabelled
 from tfpdu.material import Material, prepare_data
 from tfpdu.preparation import fit_prior
 from tfpdu.purge import cards
@@ -109,13 +110,17 @@ class _Verification:
         """
         held: list[str] = []
         tombstones = Tombstones(ledger)
-        stay = material.held().without(sorted(ledger.deleted(material.ids)))
+
+        @functools.cache  # all pictures of the run: wanted only where one with a tombstone is found
+        def stay() -> Records:
+            return material.held().without(sorted(ledger.deleted(material.ids)))
+
         for path in sorted(self._run.path.rglob("*.npz")):
             for array in files.read_npz(path).values():
                 if array.dtype == np.uint8 and array.ndim >= 4:
                     pictures = array.reshape(-1, *array.shape[-3:])
                     rows = unlabelled([f"picture {i}" for i in range(len(pictures))], pictures)
-                    held += [path.name] if tombstones.refused(rows, stay) else []
+                    held += [path.name] if tombstones.refused(rows) and tombstones.refused(rows, stay()) else []
         return Finding("pictures", not held, f"deleted ones in {', '.join(held)}" if held else "none with a tombstone")
 
     def _generators(self, ledger: Ledger) -> Finding:
