@@ -22,10 +22,10 @@ from tfpdu.experiments import KNOWN, Contrast, Experiment, Variant, campaign
 from tfpdu.experiments.campaign import Campaign, Changes, cells_of
 from tfpdu.experiments.collection import (
     collect_run,
-    collected_name,
     contrast,
     is_collected,
     may_show_samples,
+    place_of,
     summarise_experiment,
 )
 from tfpdu.reporting.comparison import flat
@@ -123,7 +123,7 @@ def test_a_signal_is_passed_on_once_and_ends_the_campaign(cells, monkeypatch):
 
 def collect(cells, directory):
     for cell in cells:
-        collect_run(cell, directory / collected_name(cell.variant.name, cell.seed))
+        collect_run(cell, place_of(directory, cell.variant.name, cell.seed))
     return summarise_experiment(BOTH, directory)
 
 
@@ -134,7 +134,7 @@ def test_collected_files_are_enough_for_the_summary(cells, tmp_path):
     shutil.rmtree(cells[0].root)
     assert summarise_experiment(BOTH, tmp_path / "out") == summary
     assert summary["missing"] == ["other, seed 1"]
-    (tmp_path / "out" / collected_name("other", 0) / "report.html").unlink()  # killed while it was collected
+    (place_of(tmp_path / "out", "other", 0) / "report.html").unlink()  # killed while it was collected
     assert summarise_experiment(BOTH, tmp_path / "out")["missing"] == ["other, seed 0", "other, seed 1"]
     loop = summary["variants"]["loop"]
     assert loop["measures"]["test_accuracy@last"] == {
@@ -147,6 +147,18 @@ def test_collected_files_are_enough_for_the_summary(cells, tmp_path):
     assert summary["contrasts"][0]["low"] is None  # one pair
     text = json.dumps(summary)
     assert str(tmp_path) not in text
+
+
+def test_experiments_share_runs_and_each_shows_its_own_seeds(cells, tmp_path):
+    for cell in cells:
+        finish(cell)
+    collect(cells, tmp_path)
+    one = dataclasses.replace(BOTH, name="one", variants=(LOOP,), seeds=(1, 2), contrasts=())
+    summary = summarise_experiment(one, tmp_path)
+    assert summary["variants"]["loop"]["seeds"] == [1]
+    assert summary["variants"]["loop"]["runs"] == ["../runs/loop-seed-1"]
+    assert summary["missing"] == ["loop, seed 2"]
+    assert sorted(path.name for path in tmp_path.glob("runs/loop-*")) == ["loop-seed-0", "loop-seed-1"]
 
 
 def test_an_interval_of_a_share_ends_where_shares_do():
@@ -222,19 +234,20 @@ def test_the_page_shows_variants_differences_figures_and_what_is_missing(cells, 
     for cell in cells[:3]:
         finish(cell)
     summary = collect(cells[:3], tmp_path / "out")
-    write_experiment_page(tmp_path / "out", summary, MEASURES)
-    text = (tmp_path / "out/index.html").read_text(encoding="utf-8")
+    write_experiment_page(tmp_path / "out/both", summary, MEASURES)
+    text = (tmp_path / "out/both/index.html").read_text(encoding="utf-8")
     assert "Not run yet: other, seed 1." in text
     assert '<data value="0.4661">46.6%</data>' in text
     assert "loop less other" in text
-    assert 'href="loop-seed-0/report.html"' in text
+    assert 'href="../runs/loop-seed-0/report.html"' in text
+    assert (tmp_path / "out/both/../runs/loop-seed-0/report.html").is_file()
     assert "http" not in text
     assert "samples.png" not in text  # none were kept
-    svg = (tmp_path / "out/attacks-loop.svg").read_text(encoding="utf-8")
+    svg = (tmp_path / "out/both/attacks-loop.svg").read_text(encoding="utf-8")
     assert svg.startswith('<svg xmlns="http://www.w3.org/2000/svg"')
     assert {"Moments", "M-Loss"} <= set(re.findall(r">([\w-]+)</text>", svg))  # it says which line is which
     assert "@media (prefers-color-scheme: dark)" in svg
-    assert (tmp_path / "out/groups-loop-superclass.svg").is_file()
+    assert (tmp_path / "out/both/groups-loop-superclass.svg").is_file()
 
 
 def test_a_published_course_is_drawn_beside_ours(cells, tmp_path):
@@ -335,7 +348,18 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path):
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "docs/results").glob("*/summary.json")), ids=lambda path: path.parent.name
 )
-def test_every_number_kept_is_that_of_the_files_beside_it(path):
+def test_every_number_kept_is_that_of_the_files_of_its_runs(path):
     kept = files.read_json(path)
     (experiment,) = KNOWN[kept["experiment"]]
-    assert files.plain(summarise_experiment(experiment, path.parent)) == kept
+    again = files.plain(summarise_experiment(experiment, path.parents[1]))
+    assert json.dumps(again) == json.dumps(kept)  # in their order, too
+
+
+def test_every_run_that_is_kept_belongs_to_an_experiment():
+    used = {
+        run
+        for path in (ROOT / "docs/results").glob("*/summary.json")
+        for variant in files.read_json(path)["variants"].values()
+        for run in variant["runs"]
+    }
+    assert used == {f"../runs/{path.name}" for path in (ROOT / "docs/results/runs").iterdir()}

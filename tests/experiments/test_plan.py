@@ -124,3 +124,9 @@ def test_two_variants_of_one_name_are_refused(tmp_path):
     entry = {"name": "mine", "title": "", "question": "", "variants": variants}
     with pytest.raises(UserError, match="two different variants are named 'a'"):
         chosen([write(tmp_path, [entry])], KNOWN)
+
+
+def test_a_name_that_is_a_directory_beside_the_experiments_is_refused(tmp_path):
+    entry = {"name": "runs", "title": "", "question": "", "variants": [{"name": "a", "config": "digits"}]}
+    with pytest.raises(UserError, match="may not be named 'runs'"):
+        chosen([write(tmp_path, [entry])], KNOWN)

@@ -4,7 +4,8 @@
     tfpdu results --plan=table1,naive --initial=resnet18_imagenet.weights.h5
 
 Each variant and seed is one `tfpdu run` in --root; the same command goes on where it was stopped and passes over what
-is done. As runs end, their numbers, reports without originals, tables over seeds and pages are written to --output.
+is done. As runs end, their numbers and reports without originals are written to --output/runs, and for each experiment
+tables and a page beside it, over its own seeds and those of --seeds.
 --plan names experiments, "paper", "ours" or "all", or a .json file of your own. --dry_run lists the runs with their
 commands and a forecast for this machine. --scale=gpu has directories of its own, gpu in --root and in --output.
 --missing passes over runs that --output has with the same settings, though --root lacks them: a plan can be shared out
@@ -13,7 +14,7 @@ among machines. --collect writes --output anew from runs that are there, and run
 Exit codes: 0 done; 2 the input is at fault; 1 some run failed, the others are done; 143 and 130 stopped, to be resumed.
 """
 
-import shutil
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,16 +49,19 @@ def _main(argv: Sequence[str]) -> None:
     from tfpdu.common.run_directory import held, made
     from tfpdu.experiments import KNOWN, chosen
     from tfpdu.experiments.campaign import Campaign, Changes, cells_of
+    from tfpdu.experiments.collection import collect_run, is_collected
 
+    seeds = _seeds()
     experiments = chosen(_PLAN.value, KNOWN)
-    changes = Changes(_seeds(), _SCALE.value == "gpu", _INITIAL.value, _GENERATOR.value)
+    changes = Changes(seeds, _SCALE.value == "gpu", _INITIAL.value, _GENERATOR.value)
     root, output = Path(_ROOT.value), Path(_OUTPUT.value, "gpu" if changes.gpu else "")
     cells = cells_of(experiments, root, app.load_preset, changes)
     if _MISSING.value:
-        cells = [cell for cell in cells if not _shared_out(cell, experiments, output)]
+        cells = [cell for cell in cells if not is_collected(cell, _place(cell, output))]
     if _DRY_RUN.value:
         print("\n".join(_forecast(cells, root)))
         return
+    shown = [dataclasses.replace(e, seeds=tuple(sorted({*e.seeds, *seeds}))) for e in experiments]
     made(root, "--root")
     with held(root, "--root"):
         minutes = files.read_json(root / _FORECAST) if (root / _FORECAST).is_file() else {}
@@ -65,64 +69,47 @@ def _main(argv: Sequence[str]) -> None:
         if _COLLECT.value:
             for cell in cells:
                 if cell.done:
-                    _collect(cell, experiments, output)
+                    collect_run(cell, _place(cell, output))
             failed = []
         else:
             left = campaign.minutes_left()
             say(f"{len(cells)} runs" + (f", about {left / 60:.1f} h left" if left is not None else ""))
-            failed = campaign.run(lambda cell: _collect(cell, experiments, output))
-    for experiment in experiments:
-        if (output / experiment.name / "index.html").is_file():
-            print(output / experiment.name / "index.html")
+            failed = campaign.run(lambda cell: _collect(cell, shown, output))
+        for experiment in shown:
+            if _summarise(experiment, output):
+                print(output / experiment.name / "index.html")
     if failed:
         print("\n".join(f"tfpdu: {line}" for line in failed), file=sys.stderr)
         sys.exit(1)
 
 
-def _places(cell: "Cell", experiments: "Sequence[Experiment]", output: Path) -> "dict[Path, Experiment]":
-    """Where a run is collected: once in each experiment that it is part of."""
-    from tfpdu.experiments.collection import collected_name
+def _place(cell: "Cell", output: Path) -> Path:
+    from tfpdu.experiments.collection import place_of
 
-    name = collected_name(cell.variant.name, cell.seed)
-    own = [e for e in experiments if cell.variant.name in [variant.name for variant in e.variants]]
-    return {output / experiment.name / name: experiment for experiment in own}
+    return place_of(output, cell.variant.name, cell.seed)
 
 
 def _collect(cell: "Cell", experiments: "Sequence[Experiment]", output: Path) -> None:
-    """Collects a run into each experiment that it is part of, and makes their tables and pages anew."""
+    """Collects a run, and makes the tables and pages anew of the experiments that it is part of."""
     from tfpdu.experiments.collection import collect_run
 
-    for place, experiment in _places(cell, experiments, output).items():
-        collect_run(cell, place)
-        _summarise(experiment, output)
-
-
-def _shared_out(cell: "Cell", experiments: "Sequence[Experiment]", output: Path) -> bool:
-    """Whether a run is collected; an experiment that lacks it gets it from another that has it."""
-    from tfpdu.common.files import TEMPORARY
-    from tfpdu.experiments.collection import is_collected
-
-    places = _places(cell, experiments, output)
-    there = [place for place in places if is_collected(cell, place)]
-    for place, experiment in places.items() if there and not _DRY_RUN.value else ():
-        if place not in there:
-            half = place.with_name(f"{TEMPORARY}{place.name}")
-            for old in (half, place):
-                shutil.rmtree(old, ignore_errors=True)
-            shutil.copytree(there[0], half)
-            half.rename(place)
+    collect_run(cell, _place(cell, output))
+    for experiment in experiments:
+        if cell.variant.name in [variant.name for variant in experiment.variants] and cell.seed in experiment.seeds:
             _summarise(experiment, output)
-    return bool(there)
 
 
-def _summarise(experiment: "Experiment", output: Path) -> None:
+def _summarise(experiment: "Experiment", output: Path) -> bool:
+    """Writes the table and page of an experiment, unless none of its runs is there."""
     from tfpdu.common import files
     from tfpdu.experiments.collection import summarise_experiment
     from tfpdu.reporting.experiment_page import write_experiment_page
 
-    summary = summarise_experiment(experiment, output / experiment.name)
-    files.write_json(output / experiment.name / "summary.json", summary)
-    write_experiment_page(output / experiment.name, summary, experiment.measures)
+    summary = summarise_experiment(experiment, output)
+    if summary["variants"]:
+        files.write_json(output / experiment.name / "summary.json", summary)
+        write_experiment_page(output / experiment.name, summary, experiment.measures)
+    return bool(summary["variants"])
 
 
 def _forecast(cells: "Sequence[Cell]", root: Path) -> list[str]:

@@ -1,7 +1,8 @@
 """What runs found, small enough to be kept: their files without pictures of originals, and tables over seeds.
 
-A collected experiment is a directory: `<variant>-seed-<k>/` with a run's files, `summary.json`, figures, `index.html`.
-The summary is computed from the collected files alone, so each of its numbers can be made again from them.
+Below one directory, `runs/<variant>-seed-<k>/` has the files of a run, once for all experiments that it is part of, and
+`<experiment>/` has `summary.json`, figures and `index.html`. A summary is computed from the collected files alone, so
+each of its numbers can be made again from them.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from PIL import Image
 
 from tfpdu.common import files
 from tfpdu.experiments.campaign import Cell
-from tfpdu.experiments.plan import Contrast, Experiment
+from tfpdu.experiments.plan import RUNS, Contrast, Experiment
 from tfpdu.reporting.comparison import NOT_COMPARABLE, compare
 from tfpdu.reporting.html import render
 from tfpdu.reporting.measurements import Measured, Measurements, measurements, over_seeds
@@ -26,6 +27,11 @@ from tfpdu.reporting.samples import grid
 from tfpdu.reporting.summary import summarise
 
 FILES = ("manifest.json", "bias.json", "audit.json", "table1.csv")
+
+
+def place_of(output: Path, variant: str, seed: int) -> Path:
+    """The directory of a collected run."""
+    return output / RUNS / f"{variant}-seed-{seed}"
 
 
 def collect_run(cell: Cell, directory: Path) -> None:
@@ -79,9 +85,9 @@ def may_show_samples(run: RunData) -> bool:
     return not any(row.get("kept_copies") for row in run.named("augment"))
 
 
-def summarise_experiment(experiment: Experiment, directory: Path) -> dict[str, Any]:
-    """The summary of a collected experiment, JSON-ready, from the files in its directory alone."""
-    found = {v.name: _collected(directory, v.name) for v in experiment.variants}
+def summarise_experiment(experiment: Experiment, output: Path) -> dict[str, Any]:
+    """The summary of an experiment, JSON-ready, from what is collected of its variants and seeds below `output`."""
+    found = {v.name: _collected(experiment, v.name, output) for v in experiment.variants}
     numbers = {name: {run.setting("seed"): measurements(run) for run in runs} for name, runs in found.items()}
     return {
         "experiment": experiment.name,
@@ -120,15 +126,9 @@ def contrast(wanted: Contrast, first: dict[int, Measurements], second: dict[int,
     return over_seeds([{"": pair} for pair in pairs])[""]
 
 
-def collected_name(variant: str, seed: int) -> str:
-    """The directory of a run in its experiment."""
-    return f"{variant}-seed-{seed}"
-
-
-def _collected(directory: Path, variant: str) -> list[RunData]:
-    found = directory.glob(collected_name(variant, 0)[:-1] + "*")
-    runs = [read_run(path) for path in found if (path / "report.html").is_file()]  # the last that is written of one
-    return sorted(runs, key=lambda run: int(run.setting("seed")))
+def _collected(experiment: Experiment, variant: str, output: Path) -> list[RunData]:
+    places = [place_of(output, variant, seed) for seed in experiment.seeds]
+    return [read_run(place) for place in places if (place / "report.html").is_file()]  # the last that is written of one
 
 
 def _variant(runs: Sequence[RunData], numbers: Sequence[Measurements]) -> dict[str, Any]:
@@ -136,6 +136,7 @@ def _variant(runs: Sequence[RunData], numbers: Sequence[Measurements]) -> dict[s
     lines = compare([run.workdir for run in runs]).lines
     return {
         "seeds": [run.setting("seed") for run in runs],
+        "runs": [f"../{RUNS}/{run.workdir.name}" for run in runs],
         "commands": [cell["command"] for cell in cells],
         "seconds": [cell["seconds"] for cell in cells],
         "machine": sorted({f"{run.manifest.get('cpu')}, {run.manifest.get('device')}" for run in runs}),

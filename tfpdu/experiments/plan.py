@@ -5,13 +5,14 @@ make a cell, which is one `tfpdu run`. Experiments share the cells that they hav
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tfpdu.common import UserError, files
 from tfpdu.common.validation import did_you_mean
 
+RUNS = "runs"  # where experiments are collected, the directory of their runs
 Measure = tuple[str, str, str]  # name of `tfpdu.reporting.measurements`, words, unit
 
 
@@ -128,7 +129,9 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def _refuse_ambiguous(experiments: Any) -> None:
+def _refuse_ambiguous(experiments: Collection[Experiment]) -> None:
+    for name in {experiment.name for experiment in experiments} & {RUNS, "gpu"}:
+        raise UserError(f"--plan: an experiment may not be named {name!r}, which is a directory beside its own")
     seen: dict[str, Variant] = {}
     for variant in (variant for experiment in experiments for variant in experiment.variants):
         if seen.setdefault(variant.name, variant) != variant:

@@ -63,7 +63,7 @@ def write_experiment_page(directory: Path, summary: Mapping[str, Any], measures:
 
 def _samples(directory: Path, variants: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(variant, picture beside the page) where the first seed's samples were kept."""
-    found = [(name, f"{name}-seed-{variant['seeds'][0]}/samples.png") for name, variant in variants.items()]
+    found = [(name, f"{variant['runs'][0]}/samples.png") for name, variant in variants.items()]
     return [(name, picture) for name, picture in found if (directory / picture).is_file()]
 
 

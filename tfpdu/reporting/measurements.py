@@ -183,7 +183,7 @@ def _groups(run: RunData) -> Measurements:
             found |= {f"accuracy/{attribute}={group}@{stage}": value for group, value in groups.items()}
             found[f"worst/{attribute}@{stage}"] = stages[stage][""]
         if {"before", "after"} <= stages.keys():
-            for group in stages["before"].keys() & stages["after"].keys():
+            for group in [group for group in stages["before"] if group in stages["after"]]:
                 name = f"gain/{attribute}={group}" if group else f"gain/worst {attribute}"
                 found[name] = less(stages["after"][group], stages["before"][group])
     return found
