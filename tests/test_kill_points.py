@@ -6,21 +6,18 @@ command is started from what the uninterrupted one found, killed with SIGKILL th
 """
 
 import fnmatch
-import itertools
 import json
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pytest
 
+from tests.forked import Doomed, Point, points, sample
 from tests.loop_config import tiny_config
 from tests.test_loop import contents, iterations
-from tests.tripwire import WAYS
 from tfpdu.common import files
 from tfpdu.unlearning import Ledger
 
@@ -49,38 +46,6 @@ SMALL = {
 SLICED = {"ensemble__slices": 2, "ensemble__slice_order": "forget", "ensemble__base_share": 0.6, "ensemble__epochs": 3}
 
 
-class Point(NamedTuple):
-    """Where a command is killed: its number in the story, the number of the change, how, and the change's name."""
-
-    part: int
-    number: int
-    way: str
-    name: str
-
-
-class Doomed:
-    """The process that carries out commands, see `tests.doomed`."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        command = [sys.executable, "-m", "tests.doomed"]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def do(self, part: dict[str, Any], config: dict, workdir: Path, at: tuple[int, str] | None = None, **more) -> dict:
-        order = {**part, "config": config, "workdir": str(workdir), "at": at, "log": str(self._folder / "log")}
-        order["options"] = {**part["options"], **more}
-        (self._folder / "log.seen").unlink(missing_ok=True)
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        assert answer, "the process has ended"
-        return json.loads(answer)
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(60)
-
-
 class Story:
     """The commands of a run, what each found and what it changed, when nothing interrupts them."""
 
@@ -103,7 +68,7 @@ class Story:
         part = {"command": command, "options": options}
         number = len(self.parts)
         shutil.copytree(self.found(number), self.found(number + 1))
-        done = self.doomed.do(part, self.config, self.found(number + 1))
+        done = self.do(part, self.found(number + 1))
         assert done["status"] == 0, done["output"]
         self.parts.append(part)
         self.changes.append(json.loads(done["seen"]))
@@ -112,35 +77,20 @@ class Story:
         """The run directory before a command."""
         return self._folder / f"before-{number}" / "run"
 
-    def points(self) -> list[Point]:
-        """Every way to die at every change."""
-        return [
-            Point(part, number, way, name)
-            for part, names in enumerate(self.changes)
-            for number, name in enumerate(names)
-            for way in WAYS[name.split()[0]]
-        ]
-
-    def sample(self, count: int, seed: int) -> list[Point]:
-        """Points of every kind: by command, by how, and by what changes, files with like names being of one kind."""
-        kinds: dict[tuple, list[Point]] = {}
-        order = self.points()
-        np.random.default_rng(seed).shuffle(order)
-        for point in map(Point._make, order):
-            kinds.setdefault((point.part, point.way, re.sub(r"\d+", "#", point.name)), []).append(point)
-        turns = itertools.zip_longest(*kinds.values())  # one of each kind, then another of each
-        chosen = [point for turn in turns for point in turn if point is not None]
-        return sorted(chosen[:count], key=lambda p: (p.part, p.number))
+    def do(self, part: dict[str, Any], workdir: Path, at: tuple[int, str] | None = None, **more: Any) -> dict[str, Any]:
+        """Carries out a command in a directory, with more options than it has in the story."""
+        options = {**part["options"], **more}
+        return self.doomed.do({**part, "options": options, "config": self.config, "workdir": str(workdir)}, at)
 
     def kill(self, point: Point, workdir: Path) -> None:
         """Kills the command at the point and gives it again; then all is as after the uninterrupted one."""
         part = self.parts[point.part]
         shutil.copytree(self.found(point.part), workdir)
-        killed = self.doomed.do(part, self.config, workdir, (point.number, point.way))
+        killed = self.do(part, workdir, point.at)
         assert killed["status"] == -9, killed["output"]
         assert killed["seen"] == point.name
         more = {"told": "acknowledged" in killed["output"]} if part["options"] else {}
-        done = self.doomed.do(part, self.config, workdir, **more)
+        done = self.do(part, workdir, **more)
         assert done["status"] == 0, done["output"]
         self.compare(workdir, point.part + 1)
 
@@ -172,7 +122,7 @@ def _untimed(value: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def doomed(tmp_path_factory):
-    process = Doomed(tmp_path_factory.mktemp("doomed"))
+    process = Doomed("tests.doomed", tmp_path_factory.mktemp("doomed"))
     yield process
     process.close()
 
@@ -212,20 +162,20 @@ MOMENTS = [
 def test_a_command_that_was_killed_and_is_given_again_ends_as_if_it_had_not_been(
     service, tmp_path, part, way, name, which
 ):
-    points = [p for p in service.points() if (p.part, p.way) == (part, way) and fnmatch.fnmatch(p.name, name)]
-    service.kill(points[which], tmp_path / "run")
+    fit = [p for p in points(service.changes) if (p.part, p.way) == (part, way) and fnmatch.fnmatch(p.name, name)]
+    service.kill(fit[which], tmp_path / "run")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(70))
 def test_killed_anywhere_in_service_mode_nothing_is_lost_or_done_twice(service, tmp_path, number):
-    service.kill(service.sample(70, seed=0)[number], tmp_path / "run")
+    service.kill(sample(points(service.changes), 70, seed=0)[number], tmp_path / "run")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(50))
 def test_killed_anywhere_under_strict_lineage_nothing_is_lost_or_done_twice(strict, tmp_path, number):
-    strict.kill(strict.sample(50, seed=0)[number], tmp_path / "run")
+    strict.kill(sample(points(strict.changes), 50, seed=0)[number], tmp_path / "run")
 
 
 @pytest.mark.slow
@@ -234,7 +184,7 @@ def test_killed_again_and_again_a_command_ends_as_if_it_had_not_been(story, tmp_
     story = request.getfixturevalue(story)
     shutil.copytree(story.found(2), tmp_path / "run")
     kills = 0
-    while (done := story.doomed.do(story.parts[2], story.config, tmp_path / "run", (12, "before")))["status"] == -9:
+    while (done := story.do(story.parts[2], tmp_path / "run", (12, "before")))["status"] == -9:
         kills += 1
         assert kills < 60
     assert done["status"] == 0, done["output"]
@@ -253,9 +203,9 @@ def test_a_request_in_the_middle_of_an_iteration_that_is_then_killed_is_done_bef
         return  # there is only one
     story, workdir = request.getfixturevalue(story), tmp_path / "run"
     asked = {"command": "asked", "options": {"ids": story.ids, "moment": moment, "turn": turn}}
-    killed = story.doomed.do(asked, story.config, workdir)
+    killed = story.do(asked, workdir)
     assert killed["status"] == -9, killed["output"]
-    done = story.doomed.do({"command": "run", "options": {}}, story.config, workdir)  # and verifies by replay
+    done = story.do({"command": "run", "options": {}}, workdir)  # and verifies by replay
     assert done["status"] == 0, done["output"]
     history = Ledger(workdir).history()
     assert {name: (r.state, r.round) for name, r in history.requests.items()} == {moment: ("done", 1)}

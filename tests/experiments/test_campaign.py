@@ -161,8 +161,10 @@ def test_experiments_share_runs_and_each_shows_its_own_seeds(cells, tmp_path):
     assert sorted(path.name for path in tmp_path.glob("runs/loop-*")) == ["loop-seed-0", "loop-seed-1"]
 
 
-def test_an_interval_of_a_share_ends_where_shares_do():
+def test_an_interval_ends_where_what_it_is_of_does():
     number = {"value": 0.9, "low": -0.2, "high": 1.25}
+    assert _cell({"value": 90.0, "low": -20.0, "high": 200.0}, "seconds")["ends"] == "0s to 3m 20s"
+    assert _cell(number, "nats", difference=True)["ends"].startswith("-0.2")
     assert _cell(number, "share")["ends"] == "0.0% to 100.0%"
     assert _cell(number, "points")["ends"] == "-20.0 points to 125.0 points"
 

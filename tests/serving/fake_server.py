@@ -8,8 +8,12 @@ labels; a model that is not named is dropped; what is dropped stays known as END
 
 import base64
 import contextlib
+import faulthandler
 import json
+import os
 import re
+import socket
+import sys
 import threading
 import time
 from concurrent import futures
@@ -101,13 +105,32 @@ class FakeServer:
     # ---- configuration -------------------------------------------------------------------------
 
     def _watch(self) -> None:
+        told = False
         while not self._stop.wait(self._poll):
+            told = told or self._told_that_it_is_deaf()
             with contextlib.suppress(FileNotFoundError):
                 text = self._config.read_text()
                 if text != self.last:
                     self.last = text
                     if self.reload(text_format.Parse(text, model_server_config_pb2.ModelServerConfig())):
                         self.last = ""  # the real one tries again at each poll, too
+
+    def _told_that_it_is_deaf(self) -> bool:
+        """Says what became of the listening socket where something else in this process has shut it.
+
+        In CI a server refused connections for half a minute once, and nobody knows why: this is to find out.
+        """
+        handle = self._http.socket.fileno()
+        with contextlib.suppress(OSError):
+            if self._http.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                return False
+        if self._stop.is_set():
+            return False
+        place = Path(f"/proc/self/fd/{handle}")
+        now = os.readlink(place) if place.is_symlink() else "closed"
+        print(f"FakeServer {self.address}: descriptor {handle} does not listen any more, it is {now}", file=sys.stderr)
+        faulthandler.dump_traceback(sys.__stderr__)
+        return True
 
     def reload(self, config: Any) -> str:
         """Follows a configuration; returns what it refuses of it, or ""."""

@@ -1,46 +1,20 @@
 """Publishing, killed at any change that it makes on the disk, leaves whole versions, and goes on when called again."""
 
 import json
-import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.forked import Doomed, points, sample
 from tests.serving import tiny
 from tests.serving.fake_server import FakeServer
-from tests.tripwire import WAYS
 from tfpdu.common import files
 from tfpdu.serving import Client
 from tfpdu.serving.export import damage, export
 from tfpdu.serving.versions import Repository
 
-ROOT = Path(__file__).parents[2]
-
 pytestmark = pytest.mark.slow
-
-
-class Doomed:
-    """The process that publishes, see `tests.serving.doomed`."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        command = [sys.executable, "-m", "tests.serving.doomed"]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def do(self, order, at=None, after=None):
-        (self.folder / "log.seen").unlink(missing_ok=True)
-        whole = {**order, "at": at, "after": after, "log": str(self.folder / "log")}
-        self.process.stdin.write(json.dumps(whole) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait(60)
 
 
 class Story:
@@ -48,7 +22,7 @@ class Story:
 
     def __init__(self, folder, atomic):
         self.folder, self.atomic, self.known = folder, atomic, {}
-        self.doomed = Doomed(folder)
+        self.doomed = Doomed("tests.serving.doomed", folder)
         self.ready = {
             n: export(tiny.release(n, rows), folder / f"ready-{n}", "toy") for n, rows in ((1, ("a", "b")), (2, ("b",)))
         }
@@ -67,13 +41,14 @@ class Story:
     def _done(answer):
         assert answer["status"] == 0, answer["output"]
 
-    def order(self, base, number, server):
+    def order(self, base, number, server, after=None):
         return {
             "models": str(base),
             "ready": str(self.ready[number]),
             "deleted": ["a"] if number == 2 else [],
             "servers": [server.address],
             "atomic": self.atomic,
+            "after": after,
         }
 
     def begin(self, base):
@@ -85,18 +60,14 @@ class Story:
     def server(self, base):
         return FakeServer(base / "models.config", poll=0.005, known=self.known)
 
-    def points(self):
-        return [(n, way, name) for n, name in enumerate(self.changes) for way in WAYS[name.split()[0]]]
-
     def kill(self, base, at=None, after=None):
         """Killed there: what answers is whole. Called again: as if nothing had happened."""
         self.begin(base)
         with self.server(base) as server:
-            order = self.order(base, 2, server)
-            killed = self.doomed.do(order, at, after)
+            killed = self.doomed.do(self.order(base, 2, server, after), at)
             assert killed["status"] == -9 or (after is not None and killed["status"] == 0), killed["output"]
             self.assert_whole(base, server)
-            self._done(self.doomed.do(order))
+            self._done(self.doomed.do(self.order(base, 2, server)))
             assert Client(server.address, "toy").labelled("stable") == 2
         assert record(base) == self.expected
 
@@ -138,19 +109,6 @@ def story(request, tmp_path_factory):
     told.doomed.close()
 
 
-def sample(story, count, seed):
-    """Points of every kind first: by how, and by what changes."""
-    order = story.points()
-    np.random.default_rng(seed).shuffle(order)
-    kinds = {}
-    for number, way, name in order:
-        kinds.setdefault((way, re.sub(r"\d+", "#", name)), []).append((int(number), way))
-    chosen = []
-    while len(chosen) < min(count, len(order)):
-        chosen += [points.pop() for points in kinds.values() if points]
-    return sorted(chosen[:count])
-
-
 def test_the_story_changes_the_disk_where_it_matters(story):
     text = "\n".join(story.changes)
     for name in ("toy/versions.json", "models.config"):
@@ -160,8 +118,8 @@ def test_the_story_changes_the_disk_where_it_matters(story):
 
 
 def test_kills_at_fifty_changes_leave_whole_versions(story, tmp_path):
-    for i, at in enumerate(sample(story, 50, 1)):
-        story.kill(tmp_path / str(i), at)
+    for i, point in enumerate(sample(points([story.changes]), 50, 1)):
+        story.kill(tmp_path / str(i), point.at)
 
 
 def test_kills_at_random_moments_leave_whole_versions(story, tmp_path):

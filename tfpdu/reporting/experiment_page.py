@@ -44,7 +44,8 @@ def write_experiment_page(directory: Path, summary: Mapping[str, Any], measures:
             (words, [_cell(v["measures"].get(name), unit) for v in variants.values()]) for name, words, unit in measures
         ],
         contrasts=[
-            (one["words"], _cell(one, _contrast_unit(one["measure"])), one["runs"]) for one in summary["contrasts"]
+            (one["words"], _cell(one, _contrast_unit(one["measure"]), difference=True), one["runs"])
+            for one in summary["contrasts"]
         ],
         charts=[
             (variants[name]["words"] or name, [(words, Markup(svg)) for _, words, svg in charts])
@@ -67,14 +68,14 @@ def _samples(directory: Path, variants: Mapping[str, Any]) -> list[tuple[str, st
     return [(name, picture) for name, picture in found if (directory / picture).is_file()]
 
 
-def _cell(number: Mapping[str, Any] | None, unit: str) -> dict[str, Any] | None:
+def _cell(number: Mapping[str, Any] | None, unit: str, difference: bool = False) -> dict[str, Any] | None:
     if number is None or number["value"] is None:
         return None
     ends = None
     if number["low"] is not None and number["low"] != number["high"]:
         low, high = number["low"], number["high"]
-        if unit == "share":  # Student's t knows no bounds, a share does
-            low, high = max(low, 0.0), min(high, 1.0)
+        if not difference and unit != "points":  # Student's t knows no bounds; shares, times and divergences do
+            low, high = max(low, 0.0), min(high, 1.0) if unit == "share" else high
         ends = f"{_text(low, unit)} to {_text(high, unit)}"
     return {"value": number["value"], "text": _text(number["value"], unit), "ends": ends}
 
