@@ -2,15 +2,14 @@
 
 import dataclasses
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.commands import command
 from tests.loop_config import tiny_config
 from tests.test_loop import contents, h5_hash, iterations
 from tests.traces import traces
@@ -28,7 +27,6 @@ from tfpdu.steps import Step
 from tfpdu.unlearning import Ledger, Selector, ShardedLearner
 from tfpdu.verification import verify
 
-ROOT = Path(__file__).parents[1]
 OPTIONS = {"loop__iterations": 4, "ensemble__slices": 2, "ensemble__slice_order": "forget", "ensemble__base_share": 0.6}
 
 
@@ -312,10 +310,7 @@ def test_the_command_deletes_and_prints_the_receipt(run):
 
 
 def script(name: str, *flags: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, f"scripts/{name}", *flags]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+    return command(f"scripts/{name}", *flags)
 
 
 # ---- tfpdu verify --------------------------------------------------------------------------------

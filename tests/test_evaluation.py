@@ -2,13 +2,11 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.commands import command
 from tests.loop_config import tiny_config
 from tfpdu.common import UserError
 from tfpdu.diffusion import fit_generator, load_generator
@@ -17,7 +15,6 @@ from tfpdu.evaluation import Evaluation, evaluate_generator, training_rows
 from tfpdu.material import gather
 from tfpdu.settings import Settings
 
-ROOT = Path(__file__).parents[1]
 CLASSIFIER = EnsembleSettings(shards=1, stem="cifar", width=8, epochs=15, batch=32, learning_rate=0.05, threads=2)
 
 
@@ -74,10 +71,8 @@ def test_means_are_those_of_the_seeds(generator, material, settings):
     json.dumps(found, allow_nan=False)
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "scripts/evaluate_generator.py", *arguments], capture_output=True, text=True, cwd=ROOT
-    )
+def evaluate(*arguments):
+    return command("scripts/evaluate_generator.py", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +84,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess:
     ],
 )
 def test_faulty_arguments_get_one_line(arguments, words):
-    result = command(*arguments)
+    result = evaluate(*arguments)
     assert result.returncode == 2
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert all(word in result.stderr for word in words)

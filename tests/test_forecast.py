@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.loop_config import tiny_config
+from tfpdu import forecast
 from tfpdu.cli.app import as_dict, load_preset
 from tfpdu.common import files
 from tfpdu.forecast import forecast_minutes, mean_cost
@@ -29,8 +30,10 @@ def test_whole_shards_are_trained_in_full():
     assert mean_cost(dataclasses.replace(settings, ensemble=whole), 6148, 5000, 11) == 1
 
 
-def test_what_was_measured_for_one_run_is_known_for_the_next(capsys):
+def test_what_was_measured_for_one_run_is_known_for_the_next(capsys, monkeypatch):
     known = {}
+    for rates in ("_ensemble_rates", "_generator_rates"):
+        monkeypatch.setattr(forecast, rates, lambda *_: (100.0, 200.0))
 
     def measured(**changes):
         assert forecast_minutes(tiny_config(**changes), known) > 0

@@ -1,11 +1,10 @@
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.commands import command
 from tfpdu.common import UserError, files
 from tfpdu.common.gate import Gate
 from tfpdu.common.run_directory import RunDirectory
@@ -58,7 +57,7 @@ def test_what_was_not_measured_is_one_line(run, tmp_path):
 
 def test_a_gate_of_another_form_ends_a_run_before_it_begins(tmp_path):
     words = ["scripts/run_pdu.py", "--config=digits", f"--workdir={tmp_path / 'run'}", "--fail_if=m_loss.auc=0.5"]
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    done = command(*words)
     assert done.returncode == 2
     assert "--fail_if=m_loss.auc=0.5: expected a name" in done.stderr.strip().splitlines()[-1]
     assert not (tmp_path / "run").exists()
@@ -69,7 +68,7 @@ def test_a_run_whose_gate_fires_is_whole_and_ends_with_3(tmp_path):
     small = ["--config.loop.until=1", "--config.ensemble.epochs=1", "--config.augment.method=oversample"]
     gates = ["--fail_if=worst_group_accuracy.value<=1", "--fail_if=m_loss.auc<0"]
     words = ["scripts/run_pdu.py", "--config=digits", f"--workdir={tmp_path / 'run'}", *small, *gates]
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    done = command(*words)
     assert done.returncode == 3
     assert done.stderr.strip().splitlines()[-1].startswith("tfpdu: --fail_if: worst_group_accuracy.value is 0")
     events = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]

@@ -3,22 +3,17 @@
 import csv
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from tests.audit.test_answer_file import sides
+from tests.commands import command
 
-ROOT = Path(__file__).parents[2]
 
-
-def audit(*arguments, cwd=ROOT):
-    command = [sys.executable, str(ROOT / "scripts/audit.py"), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=200)
+def audit(*arguments, cwd):
+    return command("scripts/audit.py", *arguments, cwd=cwd)
 
 
 @pytest.fixture(scope="module")

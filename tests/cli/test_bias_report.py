@@ -1,18 +1,14 @@
 """`scripts/bias_report.py`: table, bias.json, figures; a run's own report is kept."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.commands import command
 
 
 def bias_report(*arguments):
-    command = [sys.executable, "scripts/bias_report.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    return command("scripts/bias_report.py", *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import command
+
 ROOT = Path(__file__).parents[2]
 
 
 def run_pdu(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "scripts/run_pdu.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    return command("scripts/run_pdu.py", *arguments)
 
 
 def assert_one_line(result: subprocess.CompletedProcess, code: int, *words: str) -> None:
@@ -63,7 +64,8 @@ def test_a_missing_data_set_says_how_to_get_it(tmp_path):
 
 
 def test_help_lists_the_flags_and_exits_0():
-    result = run_pdu("--helpshort")
+    words = [sys.executable, "scripts/run_pdu.py", "--helpshort"]
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert result.returncode == 0
     assert "--workdir" in result.stdout
     assert "dry_run" in result.stdout
@@ -82,14 +84,11 @@ def test_the_tfpdu_command_names_its_commands_and_the_nearest_one():
 @pytest.mark.slow
 def test_a_generator_alone_is_trained_and_goes_on(tmp_path):
     directory = tmp_path / "generator"
-    command = [sys.executable, "scripts/train_generator.py", f"--directory={directory}"]
-    command += ["--config.generator.schedule=rsqrt", "--config.generator.widths=(32,)"]
+    script = "scripts/train_generator.py"
+    words = [f"--directory={directory}", "--config.generator.schedule=rsqrt", "--config.generator.widths=(32,)"]
     for images in (256, 512):
-        result = subprocess.run(
-            [*command, f"--config.generator.images={images}"], cwd=ROOT, capture_output=True, text=True, timeout=200
-        )
+        result = command(script, *words, f"--config.generator.images={images}")
         assert result.returncode == 0, result.stderr
         assert result.stdout.splitlines()[-1] == str(directory)
         assert json.loads((directory / "generator.json").read_text())["images_seen"] == images
-    missing = subprocess.run(command[:2], cwd=ROOT, capture_output=True, text=True, timeout=200)
-    assert_one_line(missing, 2, "--directory")
+    assert_one_line(command(script), 2, "--directory")

@@ -1,13 +1,11 @@
 """`scripts/compare_debiasing.py`: cells, table, JSON, CSV and page of both studies; bad input in one line."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.commands import command
+
 TINY = (
     "--config=digits",
     "--config.draw.rows=100",
@@ -17,9 +15,8 @@ TINY = (
 )
 
 
-def compare(*words) -> subprocess.CompletedProcess:
-    command = [sys.executable, "scripts/compare_debiasing.py", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+def compare(*words):
+    return command("scripts/compare_debiasing.py", *words, timeout=400)
 
 
 def test_a_missing_workdir_and_a_benchmark_s_config_get_one_line():

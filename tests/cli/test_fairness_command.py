@@ -1,13 +1,11 @@
 """`scripts/fairness.py`: predictions of any framework in a CSV; table, JSON, page, gate; bad input in one line."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.commands import command
 from tfpdu.audit.prediction_file import (
     PredictionColumns,
     cautions,
@@ -17,12 +15,9 @@ from tfpdu.audit.prediction_file import (
 )
 from tfpdu.common import UserError
 
-ROOT = Path(__file__).parents[2]
-
 
 def fairness(*arguments):
-    command = [sys.executable, "scripts/fairness.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    return command("scripts/fairness.py", *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -1,24 +1,19 @@
 """`scripts/report.py`: a report from a run directory, one line where there is none."""
 
-import subprocess
-import sys
-from pathlib import Path
-
+from tests.commands import command
 from tfpdu.common.files import append_json_line, write_json
 
-ROOT = Path(__file__).parents[2]
 STEP = {"event": "iteration", "iteration": 0, "forget_fraction": 0.0, "n_original": 50, "test_accuracy": 0.5}
 
 
-def command(*arguments):
-    words = [sys.executable, "scripts/report.py", *map(str, arguments)]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=200)
+def report(*arguments):
+    return command("scripts/report.py", *arguments)
 
 
 def test_report_and_table_are_written_anew(tmp_path):
     write_json(tmp_path / "config.json", {"data": {"name": "digits"}})
     append_json_line(tmp_path / "metrics.jsonl", STEP)
-    result = command(f"--workdir={tmp_path}", "--title=My <run>")
+    result = report(f"--workdir={tmp_path}", "--title=My <run>")
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == str(tmp_path / "report.html")
     assert "50.0%" in result.stdout
@@ -28,7 +23,7 @@ def test_report_and_table_are_written_anew(tmp_path):
 
 def test_directory_without_a_run_is_the_users_error(tmp_path):
     for arguments, words in (([], "--workdir"), ([f"--workdir={tmp_path}"], "not a run directory")):
-        result = command(*arguments)
+        result = report(*arguments)
         assert result.returncode == 2
         assert words in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1

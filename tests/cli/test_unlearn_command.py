@@ -1,16 +1,12 @@
 """`tfpdu unlearn`: any Keras model forgets rows; its settings, its files, bad input in one line."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
+from tests.commands import command
 
 WRONG = [
     ({"forget": ""}, [], "--forget: expected one"),
@@ -27,14 +23,8 @@ WRONG = [
 ]
 
 
-def unlearn(*commands):
-    """[exit code, stdout, stderr] of each command, all run in one process."""
-    lists = [[str(word) for word in command] for command in commands]
-    run = subprocess.run(
-        [sys.executable, str(Path(__file__).parent / "many.py"), "tfpdu.cli.unlearn"],
-        input=json.dumps(lists), cwd=ROOT, capture_output=True, text=True, timeout=300, check=True,
-    )  # fmt: skip
-    return json.loads(run.stdout)
+def unlearn(*words):
+    return command("tfpdu", "unlearn", *words)
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +62,15 @@ def done(folder):
     wrong = [[*words(folder, **changes), never, *more] for changes, more, _ in WRONG]
     nested = ["--set=attack.max_epsilon=20.48", "--set=schedule=cosine", f"--output={folder / 'amun.keras'}"]
     amun = [*words(folder), "--method=amun", *nested, "--set=epochs=3", "--pixels=0..1"]
-    keys = ("forgets", "again", "settings", "amun", *range(len(WRONG)))
-    commands = [[*words(folder), *chosen], [*words(folder), *chosen], ["--method=scrub", "--settings"], amun, *wrong]
-    return dict(zip(keys, unlearn(*commands), strict=True))
+    commands = {"forgets": [*words(folder), *chosen], "again": [*words(folder), *chosen], "amun": amun}
+    commands |= {"settings": ["--method=scrub", "--settings"], **dict(enumerate(wrong))}
+    return {key: unlearn(*given) for key, given in commands.items()}
 
 
 def test_a_model_forgets_rows_and_the_new_one_and_what_was_done_are_written(folder, done):
     output = folder / "new.keras"
-    code, out, err = done["forgets"]
-    assert code == 0, err
-    assert out.splitlines()[-1] == str(output)
+    assert done["forgets"].returncode == 0, done["forgets"].stderr
+    assert done["forgets"].stdout.splitlines()[-1] == str(output)
     card = json.loads(output.with_suffix(".json").read_text())
     assert card["guarantee"] == "none"
     assert card["rows"] == {"forget": 12, "retain": 78, "test": 90}
@@ -94,28 +83,26 @@ def test_a_model_forgets_rows_and_the_new_one_and_what_was_done_are_written(fold
 
 
 def test_a_file_that_is_there_is_not_written_over(done):
-    assert done["again"][0] == 2
-    assert "is there already" in done["again"][2]
+    assert done["again"].returncode == 2
+    assert "is there already" in done["again"].stderr
 
 
 def test_settings_go_into_nested_ones_and_over_what_other_flags_say(folder, done):
-    assert done["amun"][0] == 0, done["amun"][2]
+    assert done["amun"].returncode == 0, done["amun"].stderr
     settings = json.loads((folder / "amun.json").read_text())["settings"]
     assert (settings["schedule"], settings["epochs"]) == ("cosine", 3)
     assert (settings["attack"]["max_epsilon"], settings["attack"]["pixel_max"]) == (20.48, 1.0)
 
 
 def test_settings_tells_a_methods_settings_and_its_source(done):
-    code, out, _ = done["settings"]
-    assert code == 0
-    assert "--set=temperature=4.0" in out
-    assert "Kurmanji" in out
+    assert done["settings"].returncode == 0
+    assert "--set=temperature=4.0" in done["settings"].stdout
+    assert "Kurmanji" in done["settings"].stdout
 
 
 @pytest.mark.parametrize("case", range(len(WRONG)), ids=[line for _, _, line in WRONG])
 def test_bad_input_ends_with_2_and_one_line_and_writes_nothing(folder, done, case):
-    code, _, err = done[case]
-    assert code == 2, err
-    assert WRONG[case][2] in err
-    assert err.count("\n") == 1
+    assert done[case].returncode == 2, done[case].stderr
+    assert WRONG[case][2] in done[case].stderr
+    assert done[case].stderr.count("\n") == 1
     assert not (folder / "never.keras").exists()

@@ -1,20 +1,15 @@
 """A conversion from torchvision's names: block by block the arithmetic of the original, and every gap is told."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from tests.commands import command
 from tests.ensemble.test_torchvision import state_dict
 from tfpdu.common import UserError
 from tfpdu.ensemble import build_resnet18, read_initial
 from tfpdu.ensemble.conversion import convert, forward_differences
 from tfpdu.ensemble.plain_resnet import plain_basic_block, plain_stem
 from tfpdu.ensemble.torchvision import keras_hub_state, read_state
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -169,9 +164,7 @@ def test_the_command_prints_a_line_a_block_and_checks_each(state, tmp_path):
     partial = {key: array for key, array in state.items() if not key.startswith("layer4.1")}
     np.savez(tmp_path / "partial.npz", **partial)
     words = [f"--from={tmp_path / 'partial.npz'}", f"--output={tmp_path / 'out.weights.h5'}", "--check"]
-    done = subprocess.run(
-        [sys.executable, "scripts/convert_resnet18.py", *words], cwd=ROOT, capture_output=True, text=True
-    )
+    done = command("scripts/convert_resnet18.py", *words)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
     assert lines[0] == ["block", "found", "missing", "other", "shape", "at", "first", "forward", "difference"]

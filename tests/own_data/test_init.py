@@ -1,22 +1,18 @@
 """`tfpdu init`: what is found in a messy folder, what is written, and what is refused in one line."""
 
 import csv
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.commands import command
 from tests.own_data.messy import write_messy, write_table
 from tfpdu.common import UserError
 from tfpdu.data import load
 from tfpdu.own_data import Request
 from tfpdu.own_data.project import make_project
 from tfpdu.settings import Settings
-
-ROOT = Path(__file__).parents[2]
 
 
 def read(path):
@@ -117,8 +113,8 @@ def test_too_few_pictures_for_a_generator_are_said_with_the_plain_method(made):
     said = "\n".join(made.as_lines())
     assert "too few for a generator: 106 rows to learn from, a generator wants 1000" in said
     assert "106 rows to learn from" in made.config.read_text(encoding="utf-8")
-    for command in ("tfpdu bias", "tfpdu run"):
-        assert f"{command} --config={made.config}" in said
+    for words in ("tfpdu bias", "tfpdu run"):
+        assert f"{words} --config={made.config}" in said
 
 
 def test_a_value_of_a_few_rows_keeps_its_share(messy, tmp_path):
@@ -224,9 +220,7 @@ def test_too_few_rows_to_cut_are_refused(few, tmp_path):
 
 
 def tfpdu(*words, cwd):
-    command = [sys.executable, "-c", "from tfpdu.cli.main import main; main()", *map(str, words)]
-    path = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=560, env=path)
+    return command("tfpdu", *words, cwd=cwd, timeout=560)
 
 
 def test_the_command_makes_a_folder_whose_config_the_other_commands_take(messy, tmp_path):

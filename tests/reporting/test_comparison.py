@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import escape
 
+from tests.commands import command
 from tfpdu.common import UserError
 from tfpdu.common.files import read_json, write_json
 from tfpdu.reporting import comparison
@@ -210,9 +209,7 @@ def test_the_page_stands_alone_and_states_the_rule(tmp_path):
 @pytest.mark.parametrize("arguments", [[], ["--workdir=nowhere"], ["--workdir={run}", "--page=page.txt"]])
 def test_bad_input_is_one_line_and_exit_code_2(arguments):
     words = [word.format(run=EXAMPLE) for word in arguments]
-    result = subprocess.run(
-        [sys.executable, "scripts/compare_paper.py", *words], cwd=ROOT, capture_output=True, text=True
-    )
+    result = command("scripts/compare_paper.py", *words)
     assert result.returncode == 2
     assert len(result.stderr.strip().splitlines()) == 1
 
@@ -220,9 +217,7 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments):
 @pytest.mark.slow
 def test_the_command_ends_with_0_whatever_the_verdicts(tmp_path):
     words = [f"--workdir={EXAMPLE}", f"--output={tmp_path / 'rows.json'}", f"--page={tmp_path / 'page.html'}"]
-    result = subprocess.run(
-        [sys.executable, "scripts/compare_paper.py", *words], cwd=ROOT, capture_output=True, text=True
-    )
+    result = command("scripts/compare_paper.py", *words)
     assert result.returncode == 0, result.stderr
     written = read_json(tmp_path / "rows.json")
     assert written["verdicts"][WORSE] > 0

@@ -1,13 +1,11 @@
 """A run of Algorithm 2 becomes versions, and what a deletion takes from the run it takes from what answers."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.commands import command
 from tests.serving import tiny
 from tests.serving.fake_server import FakeServer
 from tests.test_deletion import begun, delete
@@ -26,7 +24,6 @@ from tfpdu.settings import Settings
 from tfpdu.unlearning import Ledger
 from tfpdu.verification import verify
 
-ROOT = Path(__file__).parents[2]
 COPIES = {"augment__method": "oversample", "draw__rows": 60, "ensemble__width": 4, "ensemble__epochs": 2}
 
 
@@ -138,9 +135,7 @@ def test_examples_are_synthetic_rows_where_there_are_some(tmp_path):
 
 
 def tfpdu(*words):
-    script = "import sys; from tfpdu.cli.main import main; sys.argv = sys.argv[1:]; main()"
-    command = [sys.executable, "-c", script, "tfpdu", *map(str, words)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    return command("tfpdu", *words, timeout=600)
 
 
 @pytest.mark.slow

@@ -130,22 +130,24 @@ def collect_signals(
       records: n rows; they are asked in the order of their ids, and returned in the order given.
       policy: how views are made; `policy.count` is N.
       seed: the training's seed.
-      block_rows: how many images go to `predict` at once, at most.
+      block_rows: how many images, views among them, are in memory and go to `predict` at once, at most.
     """
     from tfpdu.data.views import render
 
     n = len(records)
     losses0, losses = np.empty(n), np.empty((n, policy.count))
     probabilities = np.empty((n, records.classes))
-    order = np.argsort(records.ids, kind="stable")
-    for start in range(0, n, block_rows):
-        rows = order[start : start + block_rows]
+    order, views = np.argsort(records.ids, kind="stable"), range(policy.count)
+    size = max(1, block_rows // (1 + policy.count))
+    for start in range(0, n, size):
+        rows = order[start : start + size]
         images, ids, labels = records.images[rows], records.ids[rows], records.labels[rows]
-        probabilities[rows] = ask(predict, images, records.classes)
-        losses0[rows] = cross_entropy(probabilities[rows], labels)
-        for j in range(policy.count):
-            views = render(images, ids, np.full(len(rows), j), policy, seed)  # uint8[b, h, w, c]
-            losses[rows, j] = cross_entropy(ask(predict, views, records.classes), labels)
+        shown = [images, *(render(images, ids, np.full(len(rows), j), policy, seed) for j in views)]
+        answers = ask(predict, np.concatenate(shown), records.classes, block_rows)  # [(1 + N) b, C]
+        plain, *viewed = answers.reshape(1 + policy.count, len(rows), -1)  # each [b, C]
+        probabilities[rows], losses0[rows] = plain, cross_entropy(plain, labels)
+        for j in views:
+            losses[rows, j] = cross_entropy(viewed[j], labels)
     return Signals(records.ids, records.labels.astype(np.int64), losses0, losses, probabilities)
 
 
