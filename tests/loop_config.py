@@ -10,11 +10,11 @@ def tiny_config(**overrides: Any) -> dict[str, Any]:
     config = digits.get_config()
     config.pools.private = 0.3
     config.draw.rows = 100
-    config.generator.images = 1024
+    config.generator.images = 512
     config.generator.batch = 64
     config.generator.steps = 4
-    config.generator.checkpoint_images = 512
-    config.generator.widths = (16, 32)
+    config.generator.checkpoint_images = 256
+    config.generator.widths = (32,)
     config.generator.fold = 1
     config.generator.embedding = 32
     config.generator.floor = 0.0
