@@ -1,6 +1,8 @@
 """The settings that a configuration gives."""
 
 import importlib
+import subprocess
+import sys
 
 import pytest
 
@@ -53,3 +55,12 @@ def test_more_iterations_than_a_row_can_remember_are_refused():
     assert LoopSettings(iterations=125).iterations == 125
     with pytest.raises(UserError, match=r"config\.loop\.iterations"):
         LoopSettings(iterations=126)
+
+
+def test_settings_runs_and_comparisons_are_read_without_tensorflow():
+    code = (
+        "import sys, tfpdu.settings, tfpdu.material, tfpdu.reporting.comparison, tfpdu.experiments;"
+        "sys.exit(', '.join({'tensorflow', 'keras', 'jax'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

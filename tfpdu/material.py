@@ -2,6 +2,7 @@
 
 import dataclasses
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,7 @@ from tfpdu.common.run_directory import RunDirectory
 from tfpdu.common.seeds import hashed_order
 from tfpdu.common.validation import one_of
 from tfpdu.data import ImageStore, Pools, Records, concatenate, cut_pools, draw, load
-from tfpdu.ensemble import assign_shards
-from tfpdu.ensemble.transfer import content_of_initial, refuse_other_initial
+from tfpdu.ensemble import EnsembleSettings, assign_shards
 from tfpdu.settings import Settings
 from tfpdu.unlearning.condition import rows_where
 from tfpdu.unlearning.plan import leaving_steps
@@ -177,6 +177,21 @@ def _load(settings: Settings, problems: str | Path, home: str | Path) -> Records
 
 def _stated_prior(settings: Settings, drawn: Records, pools: Pools) -> Prior | None:
     return None if settings.prior.needs_measuring else settings.prior.build(drawn, pools.auxiliary)
+
+
+def content_of_initial(settings: EnsembleSettings) -> dict[str, str]:
+    """What a manifest says of the weights to start from: the SHA-256 of their file; nothing where there is none."""
+    path = settings.initial
+    if path and not Path(path).is_file():
+        raise UserError(f"config.ensemble.initial={path}: no such file")
+    return {"initial": files.file_hash(path)} if path else {}
+
+
+def refuse_other_initial(settings: EnsembleSettings, manifest: Mapping[str, Any]) -> None:
+    """Raises `UserError` if the file is another than the manifest says: a run would silently learn all anew."""
+    if manifest.get("initial") != content_of_initial(settings).get("initial"):
+        path = settings.initial
+        raise UserError(f"config.ensemble.initial={path}: another file than the run was begun with; start another run")
 
 
 def manifest(material: Material, settings: Settings) -> dict[str, Any]:

@@ -15,9 +15,8 @@ from tfpdu.diffusion import (
     denoise,
     denoising_loss,
     loss_weight,
-    preconditioning,
 )
-from tfpdu.diffusion.preconditioning import draw_sigmas
+from tfpdu.diffusion.preconditioning import draw_sigmas, preconditioning
 
 SIGMA_DATA = 0.5
 

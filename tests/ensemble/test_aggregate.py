@@ -5,8 +5,8 @@ import pytest
 
 from tests.ensemble import tiny
 from tfpdu.common import UserError, files
-from tfpdu.ensemble import Ensemble, aggregate, build_resnet18
-from tfpdu.ensemble.aggregate import BATCH, Evaluator, softmax
+from tfpdu.ensemble import Ensemble, build_resnet18
+from tfpdu.ensemble.aggregate import BATCH, Evaluator, aggregate, softmax
 
 P = np.array([[[0.6, 0.4, 0.0]], [[0.5, 0.2, 0.3]], [[0.0, 0.9, 0.1]]])  # [3, 1, 3]
 

@@ -9,8 +9,9 @@ from tests.ensemble import tiny
 from tfpdu.common import UserError
 from tfpdu.ensemble import build_resnet18
 from tfpdu.ensemble.resnet import freeze, stage_of
-from tfpdu.ensemble.transfer import blocks, content_of_initial, initial_weights, read_initial, refuse_other_initial
+from tfpdu.ensemble.transfer import blocks, initial_weights, read_initial
 from tfpdu.ensemble.weights import save_weights
+from tfpdu.material import content_of_initial, refuse_other_initial
 from tfpdu.unlearning import ShardedLearner
 
 

@@ -1,7 +1,6 @@
 """Membership inference with honest statistics, and group fairness."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tfpdu.audit.accuracy import Accuracy, accuracy
 from tfpdu.audit.attacks import ATTACKS, BASELINES, Attack, ByClass, new_attack, own_attack
@@ -44,6 +43,7 @@ from tfpdu.audit.spread import Spread, over_seeds, spread
 from tfpdu.audit.statistics import SuccessRate, balanced_interval, best_threshold, roc_curve, success_rate, tpr_at_fpr
 from tfpdu.audit.triple import Triple, forget_retain_test
 from tfpdu.common.intervals import clopper_pearson, hanley_mcneil_se
+from tfpdu.common.on_demand import on_demand
 
 if TYPE_CHECKING:
     from tfpdu.audit.callback import MembershipAudit
@@ -57,26 +57,21 @@ if TYPE_CHECKING:
         robust_accuracy,
     )
 
-_WITH_KERAS = {
-    "LayerSpread": "layer_spread",
-    "MembershipAudit": "callback",
-    "ROBUSTNESS_ATTACKS": "robustness",
-    "Robustness": "robustness",
-    "RobustnessAttack": "robustness",
-    "gradient_masking": "robustness",
-    "layer_spread_gap": "layer_spread",
-    "layer_spread_gaps": "layer_spread",
-    "perturbed_images": "perturbation",
-    "robust_accuracy": "robustness",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Loads what asks networks, and Keras with it, when somebody asks for it."""
-    if name in _WITH_KERAS:
-        return getattr(importlib.import_module(f"tfpdu.audit.{_WITH_KERAS[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
+__getattr__ = on_demand(
+    __name__,
+    {
+        "callback": ["MembershipAudit"],
+        "layer_spread": ["LayerSpread", "layer_spread_gap", "layer_spread_gaps"],
+        "perturbation": ["perturbed_images"],
+        "robustness": [
+            "ROBUSTNESS_ATTACKS",
+            "Robustness",
+            "RobustnessAttack",
+            "gradient_masking",
+            "robust_accuracy",
+        ],
+    },
+)
 
 __all__ = [
     "ATTACKS",

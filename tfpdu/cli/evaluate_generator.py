@@ -44,13 +44,14 @@ def _main(argv: Sequence[str]) -> None:
         raise UserError("--generator: expected the directory of a generator, e.g. --generator=runs/digits/generator")
     seeds = _seeds(_SEEDS.value)
     from tfpdu.common.determinism import configure
+    from tfpdu.settings import Settings
+
+    settings = Settings.from_config(app.as_dict(_CONFIG.value))
     from tfpdu.diffusion import load_pretrained, note_metrics
     from tfpdu.ensemble.transfer import read_initial
     from tfpdu.evaluation import Evaluation, evaluate_generator
     from tfpdu.material import gather
-    from tfpdu.settings import Settings
 
-    settings = Settings.from_config(app.as_dict(_CONFIG.value))
     configure(settings.ensemble.threads)
     initial = read_initial(_INITIAL.value) if _INITIAL.value else None
     generator = load_pretrained(_GENERATOR.value, settings.generator, "--generator")

@@ -27,7 +27,10 @@ _FAIL_IF = flags.DEFINE_multi_string(
 
 def _main(argv: Sequence[str]) -> None:
     del argv
+    from tfpdu.settings import Settings
+
     config = app.as_dict(_CONFIG.value)
+    Settings.from_config(config)  # before the seconds in which TensorFlow is imported
     if _DRY_RUN.value:
         from tfpdu.forecast import forecast
 

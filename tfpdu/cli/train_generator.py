@@ -25,11 +25,12 @@ def _main(argv: Sequence[str]) -> None:
         raise UserError("--directory: expected where to put the generator, e.g. --directory=generators/digits")
     from tfpdu.common.determinism import configure
     from tfpdu.common.run_directory import held, made
-    from tfpdu.material import gather
-    from tfpdu.preparation import generator_rows, train_generator
     from tfpdu.settings import Settings
 
     settings = Settings.from_config(app.as_dict(_CONFIG.value))
+    from tfpdu.material import gather
+    from tfpdu.preparation import generator_rows, train_generator
+
     configure(settings.ensemble.threads)
     rows = generator_rows(gather(settings), settings)
     directory = made(_DIRECTORY.value, "--directory")

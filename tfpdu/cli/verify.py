@@ -22,10 +22,11 @@ def _main(argv: Sequence[str]) -> None:
     from tfpdu.common.determinism import configure
     from tfpdu.common.run_directory import RunDirectory
     from tfpdu.settings import Settings
-    from tfpdu.verification import verify
 
     run = RunDirectory.existing(_WORKDIR.value)
     settings = Settings.from_config(run.config)
+    from tfpdu.verification import verify
+
     with run.lock():
         configure(settings.ensemble.threads)
         findings = verify(settings, run, _REPLAY.value)

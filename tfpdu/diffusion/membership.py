@@ -21,8 +21,9 @@ from tfpdu.common.intervals import auc_interval, hanley_mcneil_se
 from tfpdu.common.validation import positive
 from tfpdu.data.records import Records
 from tfpdu.diffusion.generator import Generator
-from tfpdu.diffusion.preconditioning import Weighting, loss_weight
+from tfpdu.diffusion.preconditioning import loss_weight
 from tfpdu.diffusion.sampler import keyed_noise
+from tfpdu.diffusion.settings import Weighting
 
 SIGMAS = (0.1, 0.3, 1.0, 3.0)  # in units of images in [-1, 1]; memory shows in the middle
 

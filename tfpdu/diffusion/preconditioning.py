@@ -11,7 +11,6 @@ References: Karras et al. (2022), "Elucidating the design space of diffusion-bas
 Hang et al. (2023), "Efficient diffusion training via Min-SNR weighting strategy".
 """
 
-import enum
 from typing import Any
 
 import numpy as np
@@ -19,15 +18,7 @@ from keras import ops
 from scipy.special import ndtri
 
 from tfpdu.common import UserError
-
-
-class Weighting(enum.StrEnum):
-    """How the squared error at noise level sigma is weighted; SNR = sigma_data^2 / sigma^2."""
-
-    PAPER = "paper"  # 1
-    EDM = "edm"  # (1 + SNR) / sigma_data^2, which makes the network's own loss equally large at every sigma
-    MIN_SNR = "min_snr"  # min(SNR, 5)
-
+from tfpdu.diffusion.settings import Weighting
 
 MIN_SNR_GAMMA = 5.0
 

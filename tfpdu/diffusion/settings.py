@@ -1,12 +1,12 @@
 """What a user can choose about the generator, and what of it changes the trained weights."""
 
 import dataclasses
+import enum
 from typing import Any
 
 from tfpdu.common import UserError
 from tfpdu.common.validation import in_range, non_negative, one_of, positive
-from tfpdu.diffusion.network import Architecture
-from tfpdu.diffusion.preconditioning import Weighting
+from tfpdu.diffusion.architecture import Architecture
 from tfpdu.diffusion.private import PrivateSettings
 from tfpdu.diffusion.sampler import Churn, Sampler, sigma_schedule
 
@@ -15,6 +15,14 @@ INTERVAL = ("guidance_low", "guidance_high")
 CHURN = ("churn", "churn_low", "churn_high", "churn_noise")
 CHOICE = ("candidates", "critics", "critic_images", "critic_widths")
 NEUTRAL = ("lineage", "min_rows", "floor", "checkpoint_images")
+
+
+class Weighting(enum.StrEnum):
+    """How the squared error at noise level sigma is weighted; SNR = sigma_data^2 / sigma^2."""
+
+    PAPER = "paper"  # 1
+    EDM = "edm"  # (1 + SNR) / sigma_data^2, which makes the network's own loss equally large at every sigma
+    MIN_SNR = "min_snr"  # min(SNR, 5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,3 +209,56 @@ class GeneratorSettings:
 
 
 _ARCHITECTURE = ("widths", "blocks", "fold", "attention", "embedding", "precision")
+
+
+@dataclasses.dataclass(frozen=True)
+class NoisyClassifierSettings:
+    """How a noise-aware classifier is built and trained.
+
+    Attributes:
+      images: training images seen in all, counted with repetition.
+      widths, fold, embedding, precision: see `Architecture`; every level after the first halves the resolution.
+      p_mean, p_std: training noise levels follow ln sigma ~ N(p_mean, p_std^2). They lie above the generator's own,
+        since a sample's attributes are settled while its details are still noise.
+      flip: mirror half of the images left to right; as the generator's.
+      shift: pixels, at most, that training images are moved in either direction, see `tfpdu.data.views`.
+      sample_batch: images judged at a time; short batches are filled up to it.
+      batch, learning_rate, warm_up, ema, sigma_data, checkpoint_images: as in `GeneratorSettings`.
+    """
+
+    images: int = 100_000
+    batch: int = 128
+    widths: tuple[int, ...] = (32, 64)
+    fold: int = 2
+    embedding: int = 64
+    precision: str = "float32"
+    learning_rate: float = 2e-3
+    warm_up: float = 0.02
+    ema: float = 0.05
+    p_mean: float = 0.0
+    p_std: float = 1.2
+    sigma_data: float = 0.5
+    flip: bool = True
+    shift: int = 0
+    sample_batch: int = 64
+    checkpoint_images: int = 50_000
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(int(width) for width in self.widths))
+        non_negative(shift=self.shift)
+        _ = self.learning  # raises when something is out of range
+
+    @property
+    def learning(self) -> GeneratorSettings:
+        """The same as settings of a training, in which no condition is hidden and no cell is merged."""
+        shared = {name: value for name, value in dataclasses.asdict(self).items() if name != "shift"}
+        return GeneratorSettings(**shared, attention=False, drop_each=0, drop_all=0, min_cell=0)
+
+    def architecture(self, image_shape: tuple[int, ...]) -> Architecture:
+        """The network for such images; raises `UserError` when they do not fit."""
+        return self.learning.architecture(image_shape, 1, ())
+
+    def training(self) -> dict[str, Any]:
+        """The settings that the trained weights depend on."""
+        neutral = ("sample_batch", "checkpoint_images") + (() if self.shift else ("shift",))
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in neutral}

@@ -18,15 +18,16 @@ from tfpdu.common import Progress, UserError
 from tfpdu.common.files import read_npz, replacing
 from tfpdu.common.interrupt import safe_point, stopping
 from tfpdu.data.records import Records
+from tfpdu.diffusion.architecture import Architecture
 from tfpdu.diffusion.batches import Batches
 from tfpdu.diffusion.compiled import Loss, training_step
-from tfpdu.diffusion.network import Architecture, build_network
+from tfpdu.diffusion.network import build_network
 from tfpdu.diffusion.optimisers import InverseSquareRoot, Muon
 from tfpdu.diffusion.poisson import PoissonBatches
-from tfpdu.diffusion.preconditioning import Weighting, denoising_loss
+from tfpdu.diffusion.preconditioning import denoising_loss
 from tfpdu.diffusion.private import plan
 from tfpdu.diffusion.private_step import private_step
-from tfpdu.diffusion.settings import GeneratorSettings
+from tfpdu.diffusion.settings import GeneratorSettings, Weighting
 
 LOSS_SHARE = 0.05  # the reported loss is an average over about this share of the run
 RAMP_UP = 0.05  # early in training the half-life is at most this share of the images seen so far

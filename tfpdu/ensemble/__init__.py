@@ -1,15 +1,34 @@
 """An ensemble of ResNet18s, each trained on its own shard of the rows."""
 
-from tfpdu.ensemble.aggregate import Ensemble, Evaluator, aggregate
-from tfpdu.ensemble.backbones import BACKBONES, build_backbone
-from tfpdu.ensemble.initial import initialise
-from tfpdu.ensemble.normalization import BatchNormalization
-from tfpdu.ensemble.resnet import build_resnet18
-from tfpdu.ensemble.resnet50 import build_resnet50
+from typing import TYPE_CHECKING
+
+from tfpdu.common.on_demand import on_demand
 from tfpdu.ensemble.settings import EnsembleSettings
 from tfpdu.ensemble.shards import assign_new, assign_shards
-from tfpdu.ensemble.transfer import read_initial
-from tfpdu.ensemble.vit import build_small_vit
+
+if TYPE_CHECKING:
+    from tfpdu.ensemble.aggregate import Ensemble, Evaluator
+    from tfpdu.ensemble.backbones import BACKBONES, build_backbone
+    from tfpdu.ensemble.initial import initialise
+    from tfpdu.ensemble.normalization import BatchNormalization
+    from tfpdu.ensemble.resnet import build_resnet18
+    from tfpdu.ensemble.resnet50 import build_resnet50
+    from tfpdu.ensemble.transfer import read_initial
+    from tfpdu.ensemble.vit import build_small_vit
+
+__getattr__ = on_demand(
+    __name__,
+    {
+        "aggregate": ["Ensemble", "Evaluator"],
+        "backbones": ["BACKBONES", "build_backbone"],
+        "initial": ["initialise"],
+        "normalization": ["BatchNormalization"],
+        "resnet": ["build_resnet18"],
+        "resnet50": ["build_resnet50"],
+        "transfer": ["read_initial"],
+        "vit": ["build_small_vit"],
+    },
+)
 
 __all__ = [
     "BACKBONES",
@@ -17,7 +36,6 @@ __all__ = [
     "Ensemble",
     "EnsembleSettings",
     "Evaluator",
-    "aggregate",
     "assign_new",
     "assign_shards",
     "build_backbone",

@@ -3,13 +3,11 @@
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
-from tfpdu.common import UserError, files
+from tfpdu.common import UserError
 from tfpdu.ensemble.resnet import stage_of
 from tfpdu.ensemble.settings import EnsembleSettings
 from tfpdu.ensemble.torchvision import torchvision_resnet18
@@ -101,21 +99,6 @@ def initial_weights(settings: EnsembleSettings, model: keras.Model) -> dict[str,
                 f" {lacking} {'is missing' if lacking in block.missing else 'has another shape'}"
             )
     return weights
-
-
-def content_of_initial(settings: EnsembleSettings) -> dict[str, str]:
-    """What a manifest says of the weights to start from: the SHA-256 of their file; nothing where there is none."""
-    path = settings.initial
-    if path and not Path(path).is_file():
-        raise UserError(f"config.ensemble.initial={path}: no such file")
-    return {"initial": files.file_hash(path)} if path else {}
-
-
-def refuse_other_initial(settings: EnsembleSettings, manifest: Mapping[str, Any]) -> None:
-    """Raises `UserError` if the file is another than the manifest says: a run would silently learn all anew."""
-    if manifest.get("initial") != content_of_initial(settings).get("initial"):
-        path = settings.initial
-        raise UserError(f"config.ensemble.initial={path}: another file than the run was begun with; start another run")
 
 
 def blocks(weights: Mapping[str, np.ndarray], model: keras.Model) -> list[Block]:

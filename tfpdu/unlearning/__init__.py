@@ -1,7 +1,8 @@
 """Unlearning: models that are as if some rows had never been seen, and the ledger of what was asked to be forgotten."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tfpdu.common.on_demand import on_demand
 from tfpdu.unlearning.capacity import (
     MeasuredCapacity,
     capacity_table,
@@ -26,6 +27,8 @@ from tfpdu.unlearning.twins import near_duplicates
 if TYPE_CHECKING:
     from tfpdu.unlearning.exact import Learned, ShardedLearner
     from tfpdu.unlearning.methods import METHODS
+
+__getattr__ = on_demand(__name__, {"exact": ["Learned", "ShardedLearner"], "methods": ["METHODS"]})
 
 __all__ = [
     "METHODS",
@@ -62,16 +65,3 @@ __all__ = [
     "slicing_cost",
     "theorem_guard",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Loads TensorFlow only for those who learn or unlearn: requests are acknowledged, and the ledger read, without."""
-    if name in ("Learned", "ShardedLearner"):
-        from tfpdu.unlearning import exact
-
-        return getattr(exact, name)
-    if name == "METHODS":
-        from tfpdu.unlearning import methods
-
-        return methods.METHODS
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
