@@ -1,7 +1,8 @@
 """Commands of tfpdu as a user gives them, without the seconds in which Python imports TensorFlow.
 
 A process that has imported what commands import forks a child for each; the child starts a runtime of its own. What a
-test says of signals and kills needs a real process, see `subprocess`.
+test says of signals, of kills, of what is imported or of variables that are read at import needs a real process, see
+`subprocess`.
 """
 
 import atexit
@@ -22,17 +23,19 @@ ROOT = Path(__file__).parents[1]
 HEAVY = ("tfpdu.loop", "tfpdu.deletion", "tfpdu.reporting", "tfpdu.serving", "tensorflow_datasets", "fairlearn.metrics")
 
 
-def command(*words: Any, cwd: Path = ROOT, timeout: int = 200, environment: dict[str, str] | None = None) -> Any:
+def command(*words: Any, cwd: Path = ROOT, timeout: int = 300) -> Any:
     """Runs a command in a child, and waits for it.
 
     Args:
       words: "tfpdu" and what follows, or a script's path relative to the checkout and its arguments.
       cwd: where.
       timeout: seconds after which it is killed.
-      environment: variables that are other than this process's.
 
     Returns:
       A `subprocess.CompletedProcess` with texts.
+
+    Raises:
+      subprocess.TimeoutExpired: it was killed.
     """
     script, *arguments = map(str, words)
     if script != "tfpdu":
@@ -40,11 +43,24 @@ def command(*words: Any, cwd: Path = ROOT, timeout: int = 200, environment: dict
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         order = {"words": [script, *arguments], "cwd": str(cwd), "timeout": timeout, "out": str(out), "err": str(err)}
-        server = _server()
-        server.stdin.write(json.dumps({**order, "environment": environment or {}}) + "\n")
-        server.stdin.flush()
-        code = json.loads(server.stdout.readline())
+        code = _answer({**order, "environment": dict(os.environ)})
+        if code == -signal.SIGALRM:
+            raise subprocess.TimeoutExpired(order["words"], timeout, err.read_text())
         return subprocess.CompletedProcess(order["words"], code, out.read_text(), err.read_text())
+
+
+def _answer(order: dict[str, Any]) -> int:
+    server = _server()
+    try:
+        server.stdin.write(json.dumps(order) + "\n")
+        server.stdin.flush()
+        answer = server.stdout.readline()
+        assert answer, "the process that forks has ended"
+        return int(answer)
+    except BaseException:  # an answer that nobody has read would be taken for the next command's
+        server.kill()
+        _server.cache_clear()
+        raise
 
 
 @functools.cache
@@ -75,6 +91,7 @@ def _live(order: dict[str, Any]) -> None:
             os.dup2(os.open(order[name], os.O_WRONLY | os.O_CREAT, 0o666), handle)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(order["cwd"])
+        os.environ.clear()
         os.environ.update(order["environment"])
         sys.argv = order["words"]
         sys.path[0] = str(Path(sys.argv[0]).parent)

@@ -68,7 +68,7 @@ def test_a_run_whose_gate_fires_is_whole_and_ends_with_3(tmp_path):
     small = ["--config.loop.until=1", "--config.ensemble.epochs=1", "--config.augment.method=oversample"]
     gates = ["--fail_if=worst_group_accuracy.value<=1", "--fail_if=m_loss.auc<0"]
     words = ["scripts/run_pdu.py", "--config=digits", f"--workdir={tmp_path / 'run'}", *small, *gates]
-    done = command(*words)
+    done = command(*words, timeout=600)
     assert done.returncode == 3
     assert done.stderr.strip().splitlines()[-1].startswith("tfpdu: --fail_if: worst_group_accuracy.value is 0")
     events = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]

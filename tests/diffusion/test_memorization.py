@@ -27,12 +27,12 @@ from tfpdu.diffusion import (
     nearest_distances,
     neighbour_share,
     neighbours,
-    preconditioning,
     reproduced,
     without_copies,
 )
 from tfpdu.diffusion.memorization import matched
 from tfpdu.diffusion.memory import measure_memory, measure_traces
+from tfpdu.diffusion.preconditioning import preconditioning
 
 MEANS = Extractor("row means", lambda images: images.mean(axis=2).reshape(len(images), -1).astype(np.float32) / 255)
 

@@ -26,7 +26,9 @@ from tfpdu.experiments.collection import (
     is_collected,
     may_show_samples,
     place_of,
+    refuse_another,
     summarise_experiment,
+    with_seeds,
 )
 from tfpdu.reporting.comparison import flat
 from tfpdu.reporting.experiment_page import _cell, write_experiment_page
@@ -161,6 +163,21 @@ def test_experiments_share_runs_and_each_shows_its_own_seeds(cells, tmp_path):
     assert sorted(path.name for path in tmp_path.glob("runs/loop-*")) == ["loop-seed-0", "loop-seed-1"]
 
 
+def test_a_run_of_other_settings_in_the_same_place_is_refused(cells, tmp_path):
+    refuse_another(cells[0], tmp_path)  # nothing is there
+    finish(cells[0])
+    collect_run(cells[0], tmp_path)
+    refuse_another(cells[0], tmp_path)
+    refuse_another(dataclasses.replace(cells[0], config=with_value(cells[0].config, "executor", "process")), tmp_path)
+    other = dataclasses.replace(cells[0], config=with_value(cells[0].config, "width", 24))
+    with pytest.raises(UserError, match=r"holds another run, made with config\.ensemble\.width=.*; remove it, or"):
+        refuse_another(other, tmp_path)
+
+
+def with_value(config, name, value):
+    return {**config, "ensemble": {**config["ensemble"], name: value}}
+
+
 def test_an_interval_ends_where_what_it_is_of_does():
     number = {"value": 0.9, "low": -0.2, "high": 1.25}
     assert _cell({"value": 90.0, "low": -20.0, "high": 200.0}, "seconds")["ends"] == "0s to 3m 20s"
@@ -273,6 +290,16 @@ def test_a_published_course_is_drawn_beside_ours(cells, tmp_path):
 
 
 # ---- the command ------------------------------------------------------------------------------------------------
+
+
+def test_a_page_keeps_the_seeds_that_were_named_before(cells, tmp_path):
+    for cell in cells:
+        finish(cell)
+    one = dataclasses.replace(BOTH, seeds=(0,))
+    assert with_seeds(one, (), tmp_path).seeds == (0,)
+    collect(cells, tmp_path)
+    files.write_json(tmp_path / "both/summary.json", summarise_experiment(with_seeds(one, (1,), tmp_path), tmp_path))
+    assert with_seeds(one, (), tmp_path).seeds == (0, 1)
 
 
 def plan_of(path, **variants):

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
         robust_accuracy,
     )
 
-__getattr__ = on_demand(
+__getattr__, __dir__ = on_demand(
     __name__,
     {
         "callback": ["MembershipAudit"],

@@ -15,6 +15,10 @@ from tfpdu.common.validation import one_of
 
 PIXELS = ("0..255", "0..1", "uint8")
 ANSWERS = ("auto", "logits", "probabilities")
+OWN_LAYERS = (
+    *(f"tfpdu.ensemble.{name}" for name in ("convolution", "normalization", "vit")),
+    "tfpdu.unlearning.benchmark.sharded",
+)
 
 
 class AuditedModel:
@@ -185,6 +189,8 @@ def of_keras(model: Any, **options: Any) -> AuditedModel:
 def _keras_file(path: Path, title: str) -> Any:
     import keras
 
+    for module in OWN_LAYERS:  # Keras knows a class by name once its module was imported
+        importlib.import_module(module)
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # zip, HDF5, JSON and Keras raise many kinds

@@ -130,7 +130,7 @@ def collect_signals(
       records: n rows; they are asked in the order of their ids, and returned in the order given.
       policy: how views are made; `policy.count` is N.
       seed: the training's seed.
-      block_rows: how many images, views among them, are in memory and go to `predict` at once, at most.
+      block_rows: how many images, views among them, go to `predict` at once, at most; twice as many are in memory.
     """
     from tfpdu.data.views import render
 

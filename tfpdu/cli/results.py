@@ -5,7 +5,7 @@
 
 Each variant and seed is one `tfpdu run` in --root; the same command goes on where it was stopped and passes over what
 is done. As runs end, their numbers and reports without originals are written to --output/runs, and for each experiment
-tables and a page beside it, over its own seeds and those of --seeds.
+tables and a page beside it, over its own seeds and those that --seeds ever named.
 --plan names experiments, "paper", "ours" or "all", or a .json file of your own. --dry_run lists the runs with their
 commands and a forecast for this machine. --scale=gpu has directories of its own, gpu in --root and in --output.
 --missing passes over runs that --output has with the same settings, though --root lacks them: a plan can be shared out
@@ -14,7 +14,6 @@ among machines. --collect writes --output anew from runs that are there, and run
 Exit codes: 0 done; 2 the input is at fault; 1 some run failed, the others are done; 143 and 130 stopped, to be resumed.
 """
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +48,7 @@ def _main(argv: Sequence[str]) -> None:
     from tfpdu.common.run_directory import held, made
     from tfpdu.experiments import KNOWN, chosen
     from tfpdu.experiments.campaign import Campaign, Changes, cells_of
-    from tfpdu.experiments.collection import collect_run, is_collected
+    from tfpdu.experiments.collection import collect_run, is_collected, refuse_another, summary_of, with_seeds
 
     seeds = _seeds()
     experiments = chosen(_PLAN.value, KNOWN)
@@ -58,10 +57,18 @@ def _main(argv: Sequence[str]) -> None:
     cells = cells_of(experiments, root, app.load_preset, changes)
     if _MISSING.value:
         cells = [cell for cell in cells if not is_collected(cell, _place(cell, output))]
+    for cell in cells:
+        refuse_another(cell, _place(cell, output))
     if _DRY_RUN.value:
         print("\n".join(_forecast(cells, root)))
         return
-    shown = [dataclasses.replace(e, seeds=tuple(sorted({*e.seeds, *seeds}))) for e in experiments]
+    shown = [with_seeds(e, seeds, output) for e in experiments]
+    chosen_names, variants = [e.name for e in experiments], {cell.variant.name for cell in cells}
+    others = [  # what is there of others, with which these share runs
+        with_seeds(e, (), output)
+        for e in KNOWN["all"]
+        if e.name not in chosen_names and summary_of(output, e).is_file() and variants & {v.name for v in e.variants}
+    ]
     made(root, "--root")
     with held(root, "--root"):
         minutes = files.read_json(root / _FORECAST) if (root / _FORECAST).is_file() else {}
@@ -74,10 +81,12 @@ def _main(argv: Sequence[str]) -> None:
         else:
             left = campaign.minutes_left()
             say(f"{len(cells)} runs" + (f", about {left / 60:.1f} h left" if left is not None else ""))
-            failed = campaign.run(lambda cell: _collect(cell, shown, output))
+            failed = campaign.run(lambda cell: _collect(cell, [*shown, *others], output))
         for experiment in shown:
             if _summarise(experiment, output):
                 print(output / experiment.name / "index.html")
+        for experiment in others:
+            _summarise(experiment, output)
     if failed:
         print("\n".join(f"tfpdu: {line}" for line in failed), file=sys.stderr)
         sys.exit(1)
@@ -102,12 +111,12 @@ def _collect(cell: "Cell", experiments: "Sequence[Experiment]", output: Path) ->
 def _summarise(experiment: "Experiment", output: Path) -> bool:
     """Writes the table and page of an experiment, unless none of its runs is there."""
     from tfpdu.common import files
-    from tfpdu.experiments.collection import summarise_experiment
+    from tfpdu.experiments.collection import summarise_experiment, summary_of
     from tfpdu.reporting.experiment_page import write_experiment_page
 
     summary = summarise_experiment(experiment, output)
     if summary["variants"]:
-        files.write_json(output / experiment.name / "summary.json", summary)
+        files.write_json(summary_of(output, experiment), summary)
         write_experiment_page(output / experiment.name, summary, experiment.measures)
     return bool(summary["variants"])
 

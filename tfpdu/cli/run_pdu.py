@@ -41,9 +41,10 @@ def _main(argv: Sequence[str]) -> None:
     from tfpdu.common.gate import Gate
     from tfpdu.common.run_directory import RunDirectory
     from tfpdu.gates import fired
-    from tfpdu.loop import run_pdu
 
     gates = [Gate.parse(text) for text in _FAIL_IF.value]  # before hours are spent
+    from tfpdu.loop import run_pdu
+
     print(run_pdu(config, _WORKDIR.value))
     app.end_if_fired(fired(RunDirectory.existing(_WORKDIR.value), gates))
 

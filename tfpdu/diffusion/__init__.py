@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     )
     from tfpdu.diffusion.steering import Steering, steer
 
-__getattr__ = on_demand(
+__getattr__, __dir__ = on_demand(
     __name__,
     {
         "canaries": ["Canaries", "Reproduced", "make_canaries", "reproduced"],

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tfpdu.ensemble.transfer import read_initial
     from tfpdu.ensemble.vit import build_small_vit
 
-__getattr__ = on_demand(
+__getattr__, __dir__ = on_demand(
     __name__,
     {
         "aggregate": ["Ensemble", "Evaluator"],

@@ -19,6 +19,7 @@ from tfpdu.reporting.run_data import RunData, read_run
 from tfpdu.reporting.summary import summarise
 
 LoadPreset = Callable[[str], Any]  # name -> ConfigDict
+FREE = tuple(f"config.ensemble.{name}" for name in PLACEMENT)  # settings that change no result
 _DOOR = "from tfpdu.cli.main import main; main()"
 
 
@@ -69,7 +70,7 @@ class Cell:
         run = self.found()
         if run is None:
             return False
-        RunDirectory(self.workdir, self.config, free=[f"config.ensemble.{name}" for name in PLACEMENT])
+        RunDirectory(self.workdir, self.config, free=FREE)
         return summarise(run).finished and (self.workdir / "report.html").is_file()
 
     @property

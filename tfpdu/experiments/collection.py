@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tfpdu.common import files
-from tfpdu.experiments.campaign import Cell
+from tfpdu.common import UserError, files
+from tfpdu.common.run_directory import difference
+from tfpdu.experiments.campaign import FREE, Cell
 from tfpdu.experiments.plan import RUNS, Contrast, Experiment
 from tfpdu.reporting.comparison import NOT_COMPARABLE, compare
 from tfpdu.reporting.html import render
@@ -32,6 +33,19 @@ FILES = ("manifest.json", "bias.json", "audit.json", "table1.csv")
 def place_of(output: Path, variant: str, seed: int) -> Path:
     """The directory of a collected run."""
     return output / RUNS / f"{variant}-seed-{seed}"
+
+
+def summary_of(output: Path, experiment: Experiment) -> Path:
+    """The file with an experiment's summary."""
+    return output / experiment.name / "summary.json"
+
+
+def with_seeds(experiment: Experiment, seeds: Sequence[int], output: Path) -> Experiment:
+    """The experiment with more seeds, and with those that its summary has already."""
+    path = summary_of(output, experiment)
+    before = files.read_json(path)["variants"].values() if path.is_file() else ()
+    every = {*experiment.seeds, *seeds, *(seed for variant in before for seed in variant["seeds"])}
+    return dataclasses.replace(experiment, seeds=tuple(sorted(every)))
 
 
 def collect_run(cell: Cell, directory: Path) -> None:
@@ -66,8 +80,17 @@ def is_collected(cell: Cell, directory: Path) -> bool:
     """Whether a directory holds what `collect_run` kept of this run, finished, with the very settings of the cell."""
     if not (directory / "config.json").is_file() or not (directory / "report.html").is_file():
         return False
-    same = files.read_json(directory / "config.json") == json.loads(json.dumps(_nameless(cell.config)))
-    return same and summarise(read_run(directory)).finished
+    return not _difference(cell, directory) and summarise(read_run(directory)).finished
+
+
+def refuse_another(cell: Cell, directory: Path) -> None:
+    """Raises `UserError` where a run of other settings is kept: of another plan's variant of this name, or older."""
+    if (directory / "config.json").is_file() and (different := _difference(cell, directory)):
+        raise UserError(f"{directory}: holds another run, {different}; remove it, or name another --output")
+
+
+def _difference(cell: Cell, directory: Path) -> str:
+    return difference(files.read_json(directory / "config.json"), _nameless(cell.config), FREE)
 
 
 def _write_grid(samples: np.ndarray, path: Path) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tfpdu.unlearning.exact import Learned, ShardedLearner
     from tfpdu.unlearning.methods import METHODS
 
-__getattr__ = on_demand(__name__, {"exact": ["Learned", "ShardedLearner"], "methods": ["METHODS"]})
+__getattr__, __dir__ = on_demand(__name__, {"exact": ["Learned", "ShardedLearner"], "methods": ["METHODS"]})
 
 __all__ = [
     "METHODS",
