@@ -173,6 +173,19 @@ def figure12(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def figures6to9(result: dict[str, Any]) -> list[str]:
+    """Of `tfpdu results --plan=figures6to9`: a row a variant, and what synthetic rows give more than copies do."""
+    columns = ("test_accuracy@before", "test_accuracy@0", "worst/superclass@before", "worst/superclass@after",
+               "worst/label@before", "worst/label@after")  # fmt: skip
+    lines = [
+        f"| {v['words']} | {len(v['seeds'])} | {' | '.join(share(v['measures'][name]) for name in columns)} |"
+        for v in result["variants"].values()
+    ]
+    lost = -100 * result["variants"]["cifar10_imbalanced"]["measures"]["gain/label=automobile"]["value"]
+    gaps = [f"{100 * one['value']:.1f} points" for one in result["contrasts"] if one["value"] is not None]
+    return [*lines, *gaps, f"lose {lost:.1f} points"]
+
+
 GROUPS = (
     *("worst_group_accuracy", "accuracy", "worst_cell_accuracy", "group:vehicle"),
     *("demographic_parity", "membership:animal"),
@@ -205,6 +218,7 @@ PAGES: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
     "lineage/summary.json": ("generator.md", lineages),
     "table1/summary.json": ("paper.md", table1),
     "figure12/summary.json": ("paper.md", figure12),
+    "figures6to9/summary.json": ("paper.md", figures6to9),
     "unlearning_cost.json": ("unlearning.md", unlearning_cost),
 }
 
